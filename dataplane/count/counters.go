@@ -1,0 +1,59 @@
+package count
+
+import "sync/atomic"
+
+// Worker is the counters of one poll-mode worker. Its worker alone adds, once
+// per burst, through the add methods; any goroutine may take a Snapshot. Every
+// total only grows.
+type Worker struct {
+	PollsEmpty uint64 // polls of a queue that brought nothing
+	PollsValid uint64 // polls that brought packets
+	Sleeps     uint64 // times the idle back-off slept
+	Ports      []Port // by port index
+	_          [64]byte
+}
+
+// Port is what one worker did with the packets of one port.
+type Port struct {
+	RxPackets, RxBytes uint64
+	TxPackets, TxBytes uint64
+	Control            uint64             // received and given to the control plane (ARP and ND of next hops)
+	Drops              [NumReasons]uint64 // by reason, charged to the port the packet came from
+	_                  [64]byte
+}
+
+// NewWorker makes zeroed counters for a worker that serves ports of index below
+// nports.
+func NewWorker(nports int) *Worker {
+	return &Worker{Ports: make([]Port, nports)}
+}
+
+// Add adds n to *p so that a concurrent Snapshot sees a whole value. Only the
+// worker that owns the counter may call it.
+func Add(p *uint64, n uint64) { atomic.StoreUint64(p, *p+n) }
+
+// AddTo adds all of w to the totals in sum, which must have as many ports.
+// Values are whole, but not all of one instant.
+func (w *Worker) AddTo(sum *Worker) {
+	sum.PollsEmpty += atomic.LoadUint64(&w.PollsEmpty)
+	sum.PollsValid += atomic.LoadUint64(&w.PollsValid)
+	sum.Sleeps += atomic.LoadUint64(&w.Sleeps)
+	for i := range w.Ports {
+		from, to := &w.Ports[i], &sum.Ports[i]
+		to.RxPackets += atomic.LoadUint64(&from.RxPackets)
+		to.RxBytes += atomic.LoadUint64(&from.RxBytes)
+		to.TxPackets += atomic.LoadUint64(&from.TxPackets)
+		to.TxBytes += atomic.LoadUint64(&from.TxBytes)
+		to.Control += atomic.LoadUint64(&from.Control)
+		for r := range from.Drops {
+			to.Drops[r] += atomic.LoadUint64(&from.Drops[r])
+		}
+	}
+}
+
+// Snapshot copies the counters.
+func (w *Worker) Snapshot() *Worker {
+	s := NewWorker(len(w.Ports))
+	w.AddTo(s)
+	return s
+}

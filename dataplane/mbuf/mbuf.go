@@ -1,0 +1,159 @@
+// Package mbuf is Go's view of a DPDK packet buffer. A Mbuf has the memory
+// layout of the library's rte_mbuf (DPDK 22.11), so the same value is read and
+// written by Go and by poll-mode drivers with nothing copied between them.
+// Which memory it lives in is not its business: DPDK's mempool in production
+// (dataplane/dpdk checks the layout at start), a Heap in tests and benchmarks.
+//
+// Floor 1. It imports nothing of paca and knows no port, mode or policy.
+//
+// Ownership: whoever received a buffer from Rx or Alloc owns it until it hands
+// it to Tx (for those Tx accepted) or Free. Nothing here locks.
+package mbuf
+
+import "unsafe"
+
+// Headroom is the space in bytes kept before the data of a fresh buffer
+// (RTE_PKTMBUF_HEADROOM): room for the largest outer header, 66 bytes (O29).
+const Headroom = 128
+
+// DefaultDataRoom is the usual size in bytes of a buffer's data area, headroom
+// included (RTE_MBUF_DEFAULT_BUF_SIZE).
+const DefaultDataRoom = 2048 + Headroom
+
+// Mbuf is one packet buffer, or one segment of a packet. Fields that only
+// drivers use are blank; their place is what matters.
+type Mbuf struct {
+	bufAddr unsafe.Pointer // start of the data area
+	_       uint64         // buf_iova
+	dataOff uint16         // first data byte, from bufAddr
+	refcnt  uint16
+	nbSegs  uint16
+	port    uint16
+	olFlags uint64
+	ptype   uint32
+	pktLen  uint32 // all segments
+	dataLen uint16 // this segment
+	vlanTCI uint16
+	rssHash uint32
+	_       uint32 // hash, upper half
+	_       uint16 // vlan_tci_outer
+	bufLen  uint16
+	pool    unsafe.Pointer
+
+	next      unsafe.Pointer // second cache line
+	txOffload uint64
+	_         unsafe.Pointer // shinfo
+	privSize  uint16
+	_         uint16    // timesync
+	_         [9]uint32 // dynfield1
+}
+
+// Receive flags of Flags (RTE_MBUF_F_RX_…).
+const (
+	RxVLAN         uint64 = 1 << 0 // VLANTCI is valid
+	RxVLANStripped uint64 = 1 << 6 // the tag is not in the data any more
+)
+
+// Data returns the bytes of the first segment. The slice is valid until the
+// buffer is sent, freed or changed in length; nothing is copied.
+func (m *Mbuf) Data() []byte {
+	return unsafe.Slice((*byte)(unsafe.Add(m.bufAddr, m.dataOff)), m.dataLen)
+}
+
+// Len is the packet's length in bytes over all its segments.
+func (m *Mbuf) Len() int { return int(m.pktLen) }
+
+// Segments is the number of buffers that the packet is made of.
+func (m *Mbuf) Segments() int { return int(m.nbSegs) }
+
+// Flags are the offload flags, RTE_MBUF_F_*.
+func (m *Mbuf) Flags() uint64 { return m.olFlags }
+
+// SetFlags replaces the offload flags.
+func (m *Mbuf) SetFlags(f uint64) { m.olFlags = f }
+
+// VLANTCI is the tag control information a driver stripped or shall insert, in
+// host order; it means nothing unless Flags says so.
+func (m *Mbuf) VLANTCI() uint16 { return m.vlanTCI }
+
+// PacketType is the driver's RTE_PTYPE_* verdict.
+func (m *Mbuf) PacketType() uint32 { return m.ptype }
+
+// Prepend makes n bytes of room in front of the data and returns the data with
+// the new bytes, whose content is undefined, first. It returns nil and changes
+// nothing when the headroom is too small.
+func (m *Mbuf) Prepend(n int) []byte {
+	if n > int(m.dataOff) {
+		return nil
+	}
+	m.dataOff -= uint16(n)
+	m.dataLen += uint16(n)
+	m.pktLen += uint32(n)
+	return m.Data()
+}
+
+// Adj takes n bytes off the front. It reports false, and changes nothing, when
+// the first segment is shorter than that.
+func (m *Mbuf) Adj(n int) bool {
+	if n > int(m.dataLen) {
+		return false
+	}
+	m.dataOff += uint16(n)
+	m.dataLen -= uint16(n)
+	m.pktLen -= uint32(n)
+	return true
+}
+
+// Append adds n bytes, of undefined content, behind the data of a
+// single-segment packet and returns the whole data. It returns nil and changes
+// nothing when there is no room.
+func (m *Mbuf) Append(n int) []byte {
+	if n > m.Tailroom() {
+		return nil
+	}
+	m.dataLen += uint16(n)
+	m.pktLen += uint32(n)
+	return m.Data()
+}
+
+// Trim takes n bytes off the end of a single-segment packet. It reports false,
+// and changes nothing, when there are fewer.
+func (m *Mbuf) Trim(n int) bool {
+	if n > int(m.dataLen) {
+		return false
+	}
+	m.dataLen -= uint16(n)
+	m.pktLen -= uint32(n)
+	return true
+}
+
+// Headroom is the free space in bytes before the data.
+func (m *Mbuf) Headroom() int { return int(m.dataOff) }
+
+// Tailroom is the free space in bytes behind the data of this segment.
+func (m *Mbuf) Tailroom() int { return int(m.bufLen) - int(m.dataOff) - int(m.dataLen) }
+
+// Reset empties the buffer: one segment, no data, default headroom, no flags.
+func (m *Mbuf) Reset() {
+	m.dataOff = min(Headroom, m.bufLen)
+	m.nbSegs = 1
+	m.olFlags = 0
+	m.ptype = 0
+	m.pktLen = 0
+	m.dataLen = 0
+	m.vlanTCI = 0
+	m.next = nil
+	m.txOffload = 0
+}
+
+// SetData replaces the content by a copy of b. It reports false, leaving the
+// buffer empty, when b is longer than the room behind the headroom.
+func (m *Mbuf) SetData(b []byte) bool {
+	m.Reset()
+	d := m.Append(len(b))
+	if d == nil {
+		return false
+	}
+	copy(d, b)
+	return true
+}
