@@ -43,8 +43,15 @@ func (h *Heap) Alloc(pkts []*Mbuf) bool {
 	return true
 }
 
-// Free gives buffers of this pool back.
-func (h *Heap) Free(pkts []*Mbuf) { h.free = append(h.free, pkts...) }
+// Free gives packets of this pool back, with all their segments.
+func (h *Heap) Free(pkts []*Mbuf) {
+	h.free = append(h.free, pkts...)
+	for _, m := range pkts {
+		for s := m.Next(); s != nil; s = s.Next() {
+			h.free = append(h.free, s)
+		}
+	}
+}
 
 // Available is the number of buffers in the pool.
 func (h *Heap) Available() int { return len(h.free) }

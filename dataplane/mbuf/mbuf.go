@@ -66,6 +66,20 @@ func (m *Mbuf) Len() int { return int(m.pktLen) }
 // Segments is the number of buffers that the packet is made of.
 func (m *Mbuf) Segments() int { return int(m.nbSegs) }
 
+// Next is the segment behind this one, nil at the end of the packet.
+func (m *Mbuf) Next() *Mbuf { return (*Mbuf)(m.next) }
+
+// Join hangs tail, a packet of its own until now, behind the last segment of m.
+func (m *Mbuf) Join(tail *Mbuf) {
+	last := m
+	for last.next != nil {
+		last = last.Next()
+	}
+	last.next = unsafe.Pointer(tail)
+	m.nbSegs += tail.nbSegs
+	m.pktLen += tail.pktLen
+}
+
 // Flags are the offload flags, RTE_MBUF_F_*.
 func (m *Mbuf) Flags() uint64 { return m.olFlags }
 
