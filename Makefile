@@ -1,0 +1,75 @@
+# Everything a person or CI does with paca. `make` alone explains itself.
+
+SHELL       := bash
+.SHELLFLAGS := -o pipefail -c
+
+GO       ?= go
+PREFIX   ?= /usr/local
+FUZZTIME ?= 20s
+KEEP     ?= 0
+STRICT   ?= 0
+SUDO     := $(if $(filter 0,$(shell id -u)),,sudo)
+
+# Packages with goroutines that meet; the race detector runs over these too.
+RACE = ./conf/... ./ctrl/... ./modes/... \
+       ./dataplane/count/... ./dataplane/fib/... ./dataplane/neigh/... ./dataplane/policy/... \
+       ./dataplane/respond/... ./dataplane/worker/... ./dataplane/port/memport/...
+
+.DEFAULT_GOAL := help
+.PHONY: help deps demo demo-down build test e2e fuzz bench lint fmt check install clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install the Debian packages that are missing
+	@ci/deps.sh
+
+build: deps ## bin/pacad (needs DPDK) and bin/pacactl (does not)
+	@mkdir -p bin
+	$(GO) build -o bin/pacad ./ctrl/pacad
+	CGO_ENABLED=0 $(GO) build -o bin/pacactl ./ctrl/pacactl
+
+demo: build ## two hosts, two tenants, real packets, shown and judged; KEEP=1 leaves it running
+	@$(GO) build -o bin/demo ./ci/demo
+	@$(SUDO) bin/demo $(if $(filter-out 0,$(KEEP)),-keep)
+
+demo-down: ## remove every trace of the demo
+	@mkdir -p bin && $(GO) build -o bin/demo ./ci/demo
+	@$(SUDO) bin/demo -down
+
+test: deps ## all tests: unit, contract, fuzz corpora, race, DPDK, namespaces (as root); STRICT=1 fails on a skip
+	@mkdir -p bin && $(GO) build -o bin/tally ./ci/tally
+	@{ $(GO) test -json -count=1 ./... ; plain=$$?; \
+	   $(GO) test -json -count=1 -race $(RACE) && exit $$plain; } 2>&1 | \
+	 bin/tally $(if $(filter-out 0,$(STRICT)),-strict)
+
+e2e: deps ## only the tests with pacad in network namespaces
+	$(SUDO) env "PATH=$$PATH" $(GO) test -count=1 -v ./ci/e2e/...
+
+fuzz: ## every fuzz target for FUZZTIME (20s) each
+	@$(GO) test -list '^Fuzz' ./... | awk '/^Fuzz/ { f[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, f[i]; n = 0 }' | \
+	while read -r pkg target; do \
+		echo "== $$pkg $$target"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	done
+
+bench: deps ## Go benchmarks with allocations; perf/README.md compares with others
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+lint: deps ## gofmt, go vet, staticcheck
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+fmt: ## format all Go code
+	gofmt -w .
+
+check: lint test ## lint and test
+
+install: build ## programs to PREFIX (/usr/local), examples beside them
+	install -D -m 0755 bin/pacad $(DESTDIR)$(PREFIX)/sbin/pacad
+	install -D -m 0755 bin/pacactl $(DESTDIR)$(PREFIX)/bin/pacactl
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/paca/examples conf/examples/*.toml
+
+clean: ## remove what was built
+	rm -rf bin
