@@ -1,0 +1,121 @@
+package topo
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Daemon is a pacad that was started inside a host.
+type Daemon struct {
+	Socket string
+
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when the process is gone
+	mu     sync.Mutex
+	log    []byte
+}
+
+// Start runs `PROGRAM run -c CONFIG` inside a host and returns once the control
+// socket answers.
+func (t *Topology) Start(host, program, config, socket string) (*Daemon, error) {
+	d := &Daemon{
+		Socket: socket,
+		cmd:    t.Command(host, program, "run", "-c", config),
+		exited: make(chan struct{}),
+	}
+	d.cmd.Stderr, d.cmd.Stdout = d, d
+	// A signal from the terminal is for whoever builds the picture: who then stops
+	// its daemons in order.
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := d.start(); err != nil {
+		return nil, fmt.Errorf("topo: %s: %w", host, err)
+	}
+	t.daemons = append(t.daemons, d)
+	if err := d.ready(15 * time.Second); err != nil {
+		_ = d.Kill()
+		return nil, fmt.Errorf("topo: pacad on %s: %w; it said:\n%s", host, err, d.Log())
+	}
+	return d, nil
+}
+
+// start starts the process and waits for it from one goroutine for its whole
+// life.
+func (d *Daemon) start() error {
+	if err := d.cmd.Start(); err != nil {
+		return err
+	}
+	go func() {
+		_ = d.cmd.Wait() // how it ended is in ProcessState
+		close(d.exited)
+	}()
+	return nil
+}
+
+func (d *Daemon) ready(timeout time.Duration) error {
+	for deadline := time.Now().Add(timeout); time.Now().Before(deadline); {
+		if c, err := net.Dial("unix", d.Socket); err == nil {
+			return c.Close()
+		}
+		select {
+		case <-d.exited:
+			return fmt.Errorf("ended: %s", d.cmd.ProcessState)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return fmt.Errorf("no answer on %s in %s", d.Socket, timeout)
+}
+
+// Write collects what the daemon says.
+func (d *Daemon) Write(p []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.log = append(d.log, p...)
+	return len(p), nil
+}
+
+// Log is everything the daemon has said so far.
+func (d *Daemon) Log() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return string(d.log)
+}
+
+// PID of the daemon.
+func (d *Daemon) PID() int { return d.cmd.Process.Pid }
+
+// Stop asks the daemon to end and waits; one that does not within 5 s is killed,
+// which is an error. Stopping one that is gone is none.
+func (d *Daemon) Stop() error {
+	select {
+	case <-d.exited:
+		return nil
+	default:
+	}
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("topo: stopping pacad: %w", err)
+	}
+	select {
+	case <-d.exited:
+	case <-time.After(5 * time.Second):
+		return errors.Join(errors.New("topo: pacad did not end within 5 s of SIGTERM"), d.Kill())
+	}
+	if code := d.cmd.ProcessState.ExitCode(); code != 0 {
+		return fmt.Errorf("topo: pacad ended with %s; it said:\n%s", d.cmd.ProcessState, d.Log())
+	}
+	return nil
+}
+
+// Kill ends the daemon as a crash would, kill -9, and waits until it is gone.
+func (d *Daemon) Kill() error {
+	if err := d.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("topo: killing pacad: %w", err)
+	}
+	<-d.exited
+	return nil
+}
