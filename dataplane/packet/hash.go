@@ -1,0 +1,53 @@
+package packet
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// Odd constants with as many ones as zeros, from the digits of pi.
+const (
+	hashKey0 = 0x243f6a8885a308d3
+	hashKey1 = 0x13198a2e03707344
+	hashKey2 = 0xa4093822299f31d0
+	hashKey3 = 0x082efa98ec4e6c89
+)
+
+// FlowHash spreads flows over all 32 bits. It takes addresses, protocol and
+// ports of a TCP or UDP packet; addresses alone of any other and of every
+// fragment, because later fragments have no ports (W5). Anything but IP hashes
+// to 0. Parse must have accepted the frame.
+func FlowHash(frame []byte, l *Layout) uint32 {
+	var ports uint64
+	if (l.Proto == ProtoTCP || l.Proto == ProtoUDP) && l.Flags&IsFragment == 0 {
+		ports = uint64(l.Proto)<<32 | uint64(binary.LittleEndian.Uint32(frame[l.L4:]))
+	}
+	switch l.EtherType {
+	case EtherTypeIPv4:
+		return finish(binary.LittleEndian.Uint64(frame[l.L3+ip4Src:]), ports)
+	case EtherTypeIPv6:
+		a := frame[l.L3+ip6Src:]
+		_ = a[31]
+		src := mix(binary.LittleEndian.Uint64(a)^hashKey0, binary.LittleEndian.Uint64(a[8:])^hashKey1)
+		dst := mix(binary.LittleEndian.Uint64(a[16:])^hashKey2, binary.LittleEndian.Uint64(a[24:])^hashKey3)
+		return finish(src^bits.RotateLeft64(dst, 32), ports)
+	}
+	return 0
+}
+
+func finish(addrs, ports uint64) uint32 {
+	h := mix(mix(addrs^hashKey0, ports^hashKey1)^hashKey2, addrs^hashKey3)
+	return uint32(h ^ h>>32)
+}
+
+// mix folds a 128-bit product: every input bit reaches every output bit.
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}
+
+// FlowID folds a hash to NVGRE's 8 bits (W5).
+func FlowID(hash uint32) uint8 {
+	hash ^= hash >> 16
+	return uint8(hash ^ hash>>8)
+}
