@@ -1,0 +1,264 @@
+package dpdk
+
+/*
+#include <stdlib.h>
+#include "shim.h"
+
+#cgo noescape shim_rx_burst
+#cgo nocallback shim_rx_burst
+#cgo noescape shim_tx_burst
+#cgo nocallback shim_tx_burst
+*/
+import "C"
+
+import (
+	"fmt"
+	"strings"
+	"unsafe"
+
+	"paca/dataplane/mbuf"
+)
+
+// PortID is DPDK's number of an Ethernet device.
+type PortID uint16
+
+// MaxPorts is how many Ethernet devices one process can have: a constant of
+// the library's build, 32 in Debian's.
+const MaxPorts = C.RTE_MAX_ETHPORTS
+
+// RxBurst receives up to len(pkts) packets and asks the cache for the first
+// line of each one's data.
+func RxBurst(port PortID, queue int, pkts []*mbuf.Mbuf) int {
+	if len(pkts) == 0 {
+		return 0
+	}
+	return int(C.shim_rx_burst(C.uint16_t(port), C.uint16_t(queue), array(pkts), C.uint16_t(len(pkts))))
+}
+
+// TxBurst sends packets from the front of pkts and returns how many were taken.
+func TxBurst(port PortID, queue int, pkts []*mbuf.Mbuf) int {
+	if len(pkts) == 0 {
+		return 0
+	}
+	return int(C.shim_tx_burst(C.uint16_t(port), C.uint16_t(queue), array(pkts), C.uint16_t(len(pkts))))
+}
+
+// Probe plugs in the device of a devargs string, as on EAL's command line after
+// --vdev or --allow, and returns its port.
+func Probe(devargs string) (PortID, error) {
+	if err := ready(); err != nil {
+		return 0, err
+	}
+	cargs := C.CString(devargs)
+	defer C.free(unsafe.Pointer(cargs))
+	err := eal.log.explain(func() error { return errnoOf(C.rte_dev_probe(cargs)) })
+	if err != nil {
+		return 0, fmt.Errorf("dpdk: probe %s: %w", devargs, err)
+	}
+	name, _, _ := strings.Cut(devargs, ",")
+	port, err := PortByName(name)
+	if err != nil {
+		return 0, fmt.Errorf("dpdk: probe %s: the driver made no Ethernet port", devargs)
+	}
+	return port, nil
+}
+
+// PortByName finds the port of a device, "net_tap0" or "0000:3b:00.0".
+func PortByName(name string) (PortID, error) {
+	cname := C.CString(name)
+	defer C.free(unsafe.Pointer(cname))
+	var id C.uint16_t
+	if err := errnoOf(C.rte_eth_dev_get_port_by_name(cname, &id)); err != nil {
+		return 0, fmt.Errorf("dpdk: port of device %s: %w", name, err)
+	}
+	return PortID(id), nil
+}
+
+// Detach closes a stopped port and unplugs its device.
+func Detach(port PortID) error {
+	var info C.struct_rte_eth_dev_info
+	if err := errnoOf(C.rte_eth_dev_info_get(C.uint16_t(port), &info)); err != nil {
+		return fmt.Errorf("dpdk: port %d: device info: %w", port, err)
+	}
+	if err := errnoOf(C.rte_eth_dev_close(C.uint16_t(port))); err != nil {
+		return fmt.Errorf("dpdk: port %d: close: %w", port, err)
+	}
+	if err := eal.log.explain(func() error { return errnoOf(C.rte_dev_remove(info.device)) }); err != nil {
+		return fmt.Errorf("dpdk: port %d: remove device: %w", port, err)
+	}
+	return nil
+}
+
+// DevInfo is what a driver says of its device.
+type DevInfo struct {
+	Driver                       string
+	MinMTU, MaxMTU               int // MaxMTU 0: the driver has no opinion
+	MaxRxQueues, MaxTxQueues     int
+	RxOffloadCapa, TxOffloadCapa uint64 // RTE_ETH_RX_OFFLOAD_*, RTE_ETH_TX_OFFLOAD_*
+	RSSOffloads                  uint64 // RTE_ETH_RSS_*
+}
+
+// DevInfoGet asks the driver.
+func DevInfoGet(port PortID) (DevInfo, error) {
+	var i C.struct_rte_eth_dev_info
+	if err := errnoOf(C.rte_eth_dev_info_get(C.uint16_t(port), &i)); err != nil {
+		return DevInfo{}, err
+	}
+	d := DevInfo{
+		Driver:        C.GoString(i.driver_name),
+		MinMTU:        int(i.min_mtu),
+		MaxRxQueues:   int(i.max_rx_queues),
+		MaxTxQueues:   int(i.max_tx_queues),
+		RxOffloadCapa: uint64(i.rx_offload_capa),
+		TxOffloadCapa: uint64(i.tx_offload_capa),
+		RSSOffloads:   uint64(i.flow_type_rss_offloads),
+	}
+	if i.max_mtu != C.UINT16_MAX {
+		d.MaxMTU = int(i.max_mtu)
+	}
+	return d, nil
+}
+
+// DevConf is how a device shall be set up.
+type DevConf struct {
+	RxQueues, TxQueues     int
+	MTU                    int    // 0: the driver's default
+	RxOffloads, TxOffloads uint64 // RTE_ETH_RX_OFFLOAD_*, RTE_ETH_TX_OFFLOAD_*
+	RSS                    uint64 // RTE_ETH_RSS_*, spreads packets over the receive queues; 0: off
+}
+
+// The steps below want a stopped port, in this order. They return the bare
+// error; the caller knows the port's name.
+
+// DevConfigure is the first step of starting a port.
+func DevConfigure(port PortID, c DevConf) error {
+	return eal.log.explain(func() error {
+		return errnoOf(C.shim_configure(C.uint16_t(port), C.uint16_t(c.RxQueues), C.uint16_t(c.TxQueues), C.uint32_t(c.MTU),
+			C.uint64_t(c.RxOffloads), C.uint64_t(c.TxOffloads), C.uint64_t(c.RSS)))
+	})
+}
+
+// SetMTU sets the largest L3 packet in bytes.
+func SetMTU(port PortID, mtu int) error {
+	return eal.log.explain(func() error { return errnoOf(C.rte_eth_dev_set_mtu(C.uint16_t(port), C.uint16_t(mtu))) })
+}
+
+// MTU is the largest L3 packet in bytes.
+func MTU(port PortID) (int, error) {
+	var mtu C.uint16_t
+	err := errnoOf(C.rte_eth_dev_get_mtu(C.uint16_t(port), &mtu))
+	return int(mtu), err
+}
+
+// AdjustDescriptors rounds numbers of descriptors to what the device can have.
+func AdjustDescriptors(port PortID, rx, tx int) (int, int, error) {
+	r, t := C.uint16_t(rx), C.uint16_t(tx)
+	err := errnoOf(C.rte_eth_dev_adjust_nb_rx_tx_desc(C.uint16_t(port), &r, &t))
+	return int(r), int(t), err
+}
+
+// RxQueueSetup gives a receive queue descriptors and the pool to fill them from.
+func RxQueueSetup(port PortID, queue, descriptors int, pool *Mempool) error {
+	return eal.log.explain(func() error {
+		return errnoOf(C.rte_eth_rx_queue_setup(C.uint16_t(port), C.uint16_t(queue), C.uint16_t(descriptors),
+			C.uint(C.rte_eth_dev_socket_id(C.uint16_t(port))), nil, pool.pool))
+	})
+}
+
+// TxQueueSetup gives a transmit queue descriptors.
+func TxQueueSetup(port PortID, queue, descriptors int) error {
+	return eal.log.explain(func() error {
+		return errnoOf(C.rte_eth_tx_queue_setup(C.uint16_t(port), C.uint16_t(queue), C.uint16_t(descriptors),
+			C.uint(C.rte_eth_dev_socket_id(C.uint16_t(port))), nil))
+	})
+}
+
+// PromiscuousEnable receives frames for any address.
+func PromiscuousEnable(port PortID) error {
+	return errnoOf(C.rte_eth_promiscuous_enable(C.uint16_t(port)))
+}
+
+// DevStart begins receiving and sending.
+func DevStart(port PortID) error {
+	return eal.log.explain(func() error { return errnoOf(C.rte_eth_dev_start(C.uint16_t(port))) })
+}
+
+// DevStop ends receiving and sending; Detach follows.
+func DevStop(port PortID) error {
+	return eal.log.explain(func() error { return errnoOf(C.rte_eth_dev_stop(C.uint16_t(port))) })
+}
+
+// MACAddr is the device's own address.
+func MACAddr(port PortID) (mac [6]byte, err error) {
+	var a C.struct_rte_ether_addr
+	if err := errnoOf(C.rte_eth_macaddr_get(C.uint16_t(port), &a)); err != nil {
+		return mac, err
+	}
+	for i, b := range a.addr_bytes {
+		mac[i] = byte(b)
+	}
+	return mac, nil
+}
+
+// Link is the state of the wire now.
+type Link struct {
+	Up   bool
+	Mbps uint32
+}
+
+// LinkGet does not wait for a link that is about to come up.
+func LinkGet(port PortID) (Link, error) {
+	var up C.int
+	var mbps C.uint32_t
+	err := errnoOf(C.shim_link(C.uint16_t(port), &up, &mbps))
+	return Link{up != 0, uint32(mbps)}, err
+}
+
+// Stats are a device's basic counters, rte_eth_stats.
+type Stats struct {
+	IPackets, IBytes, OPackets, OBytes  uint64
+	IMissed, IErrors, OErrors, RxNoMbuf uint64
+}
+
+// StatsGet reads a device's counters.
+func StatsGet(port PortID) (Stats, error) {
+	var s C.struct_rte_eth_stats
+	if err := errnoOf(C.rte_eth_stats_get(C.uint16_t(port), &s)); err != nil {
+		return Stats{}, err
+	}
+	return Stats{
+		IPackets: uint64(s.ipackets), IBytes: uint64(s.ibytes),
+		OPackets: uint64(s.opackets), OBytes: uint64(s.obytes),
+		IMissed: uint64(s.imissed), IErrors: uint64(s.ierrors),
+		OErrors: uint64(s.oerrors), RxNoMbuf: uint64(s.rx_nombuf),
+	}, nil
+}
+
+// XStat is one counter that only this kind of device has.
+type XStat struct {
+	Name  string
+	Value uint64
+}
+
+// XStatsGet reads all of a device's counters.
+func XStatsGet(port PortID) ([]XStat, error) {
+	n := C.rte_eth_xstats_get(C.uint16_t(port), nil, 0)
+	if n <= 0 {
+		return nil, errnoOf(n)
+	}
+	names, values := make([]C.struct_rte_eth_xstat_name, n), make([]C.struct_rte_eth_xstat, n)
+	if err := errnoOf(C.rte_eth_xstats_get_names(C.uint16_t(port), &names[0], C.uint(n))); err != nil {
+		return nil, err
+	}
+	n = C.rte_eth_xstats_get(C.uint16_t(port), &values[0], C.uint(n))
+	if n < 0 {
+		return nil, errnoOf(n)
+	}
+	var stats []XStat
+	for _, v := range values[:min(int(n), len(values))] {
+		if int(v.id) < len(names) {
+			stats = append(stats, XStat{C.GoString(&names[v.id].name[0]), uint64(v.value)})
+		}
+	}
+	return stats, nil
+}

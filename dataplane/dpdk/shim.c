@@ -1,0 +1,89 @@
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <rte_log.h>
+
+#include "shim.h"
+
+#define FIELD(f) { #f, offsetof(struct rte_mbuf, f), sizeof(((struct rte_mbuf *)0)->f) }
+
+static const struct shim_value fields[] = {
+	FIELD(buf_addr), FIELD(data_off), FIELD(refcnt), FIELD(nb_segs), FIELD(port),
+	FIELD(ol_flags), FIELD(packet_type), FIELD(pkt_len), FIELD(data_len), FIELD(vlan_tci),
+	FIELD(hash), FIELD(buf_len), FIELD(pool), FIELD(next), FIELD(tx_offload), FIELD(priv_size),
+};
+
+static const struct shim_value constants[] = {
+	{ "sizeof(struct rte_mbuf)", sizeof(struct rte_mbuf), 0 },
+	{ "RTE_PKTMBUF_HEADROOM", RTE_PKTMBUF_HEADROOM, 0 },
+	{ "RTE_MBUF_DEFAULT_BUF_SIZE", RTE_MBUF_DEFAULT_BUF_SIZE, 0 },
+	{ "RTE_MBUF_F_RX_VLAN", RTE_MBUF_F_RX_VLAN, 0 },
+	{ "RTE_MBUF_F_RX_VLAN_STRIPPED", RTE_MBUF_F_RX_VLAN_STRIPPED, 0 },
+};
+
+const struct shim_value *shim_fields(int *n)
+{
+	*n = RTE_DIM(fields);
+	return fields;
+}
+
+const struct shim_value *shim_constants(int *n)
+{
+	*n = RTE_DIM(constants);
+	return constants;
+}
+
+// Every message is one packet of the pipe: its level as one character, then
+// the text. stdio hands over a message at each fflush, which rte_log does
+// after each; what does not fit the pipe is lost rather than waited for.
+static int log_fd;
+
+static ssize_t log_write(char level, const char *buf, size_t n)
+{
+	char msg[4096];
+	size_t len = RTE_MIN(n, sizeof(msg) - 1);
+
+	msg[0] = level;
+	memcpy(msg + 1, buf, len);
+	if (write(log_fd, msg, len + 1) < 0)
+		return n;
+	return n;
+}
+
+static ssize_t log_message(void *cookie, const char *buf, size_t n)
+{
+	(void)cookie;
+	return log_write('0' + rte_log_cur_msg_loglevel(), buf, n);
+}
+
+static ssize_t log_stdout(void *cookie, const char *buf, size_t n)
+{
+	(void)cookie;
+	return log_write('0' + RTE_LOG_NOTICE, buf, n);
+}
+
+static ssize_t log_stderr(void *cookie, const char *buf, size_t n)
+{
+	(void)cookie;
+	return log_write('0' + RTE_LOG_ERR, buf, n);
+}
+
+// shim_log_open sends DPDK's log to fd, and also what C code prints: glibc lets
+// stdout and stderr be assigned, and Go does not write through them.
+int shim_log_open(int fd)
+{
+	FILE *log, *out, *err;
+
+	log_fd = fd;
+	log = fopencookie(NULL, "w", (cookie_io_functions_t){ .write = log_message });
+	out = fopencookie(NULL, "w", (cookie_io_functions_t){ .write = log_stdout });
+	err = fopencookie(NULL, "w", (cookie_io_functions_t){ .write = log_stderr });
+	if (log == NULL || out == NULL || err == NULL)
+		return -ENOMEM;
+	setvbuf(out, NULL, _IOLBF, BUFSIZ);
+	setvbuf(err, NULL, _IOLBF, BUFSIZ);
+	stdout = out;
+	stderr = err;
+	return rte_openlog_stream(log);
+}

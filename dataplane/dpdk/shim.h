@@ -1,0 +1,103 @@
+// Thin shims between cgo and DPDK's inline functions, macros and bit fields.
+// They decide nothing. Those that return int return 0 or a negative errno,
+// taken here because rte_errno belongs to the thread and a goroutine may have
+// moved to another one before it could ask.
+#ifndef PACA_DPDK_SHIM_H
+#define PACA_DPDK_SHIM_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_dev.h>
+#include <rte_ethdev.h>
+#include <rte_lcore.h>
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+#include <rte_prefetch.h>
+
+struct shim_value {
+	const char *name;
+	uint64_t offset, size; // of a field; a constant is its own offset
+};
+
+const struct shim_value *shim_fields(int *n);
+const struct shim_value *shim_constants(int *n);
+
+int shim_log_open(int fd);
+
+static inline int shim_eal_init(int argc, char **argv)
+{
+	return rte_eal_init(argc, argv) < 0 ? -rte_errno : 0;
+}
+
+static inline int shim_thread_register(void)
+{
+	return rte_thread_register() < 0 ? -rte_errno : 0;
+}
+
+// Mempool.
+
+static inline int shim_pool_create(const char *name, unsigned n, unsigned cache,
+				   uint16_t data_room, struct rte_mempool **pool)
+{
+	*pool = rte_pktmbuf_pool_create(name, n, cache, 0, data_room, SOCKET_ID_ANY);
+	return *pool == NULL ? -rte_errno : 0;
+}
+
+static inline int shim_alloc(struct rte_mempool *pool, uint64_t *pkts, unsigned n)
+{
+	return rte_pktmbuf_alloc_bulk(pool, (struct rte_mbuf **)pkts, n);
+}
+
+static inline void shim_free(uint64_t *pkts, unsigned n)
+{
+	rte_pktmbuf_free_bulk((struct rte_mbuf **)pkts, n);
+}
+
+// Bursts.
+
+static inline uint16_t shim_rx_burst(uint16_t port, uint16_t queue, uint64_t *pkts, uint16_t n)
+{
+	struct rte_mbuf **m = (struct rte_mbuf **)pkts;
+
+	n = rte_eth_rx_burst(port, queue, m, n);
+	for (uint16_t i = 0; i < n; i++)
+		rte_prefetch0(rte_pktmbuf_mtod(m[i], void *));
+	return n;
+}
+
+static inline uint16_t shim_tx_burst(uint16_t port, uint16_t queue, uint64_t *pkts, uint16_t n)
+{
+	return rte_eth_tx_burst(port, queue, (struct rte_mbuf **)pkts, n);
+}
+
+// Ethdev.
+
+static inline int shim_configure(uint16_t port, uint16_t rx_queues, uint16_t tx_queues, uint32_t mtu,
+				 uint64_t rx_offloads, uint64_t tx_offloads, uint64_t rss)
+{
+	struct rte_eth_conf conf = {
+		.rxmode = {
+			.mq_mode = rss ? RTE_ETH_MQ_RX_RSS : RTE_ETH_MQ_RX_NONE,
+			.mtu = mtu,
+			.offloads = rx_offloads,
+		},
+		.txmode = { .offloads = tx_offloads },
+		.rx_adv_conf.rss_conf.rss_hf = rss,
+	};
+
+	return rte_eth_dev_configure(port, rx_queues, tx_queues, &conf);
+}
+
+static inline int shim_link(uint16_t port, int *up, uint32_t *mbps)
+{
+	struct rte_eth_link link;
+	int rc = rte_eth_link_get_nowait(port, &link);
+
+	*up = rc == 0 && link.link_status == RTE_ETH_LINK_UP;
+	*mbps = rc == 0 ? link.link_speed : 0;
+	return rc;
+}
+
+#endif
