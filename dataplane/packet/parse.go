@@ -83,13 +83,15 @@ func Parse(frame []byte, l *Layout) Fault {
 		total := int(binary.BigEndian.Uint16(frame[EthernetLen+ip4TotalLen:]))
 		proto := frame[EthernetLen+ip4Protocol]
 		if total >= IPv4Len+int(transportLen[proto]) && EthernetLen+total <= len(frame) {
-			*l = Layout{
-				EtherType: EtherTypeIPv4,
-				L3:        EthernetLen,
-				L4:        EthernetLen + IPv4Len,
-				End:       uint16(EthernetLen + total),
-				Proto:     proto,
-			}
+			// Field by field: a literal would be made on the stack and copied.
+			l.EtherType = EtherTypeIPv4
+			l.TCI = 0
+			l.L3 = EthernetLen
+			l.L4 = EthernetLen + IPv4Len
+			l.End = uint16(EthernetLen + total)
+			l.Proto = proto
+			l.Tags = 0
+			l.Flags = 0
 			return OK
 		}
 	}
