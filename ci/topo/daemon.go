@@ -1,35 +1,45 @@
 package topo
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
-	"sync"
 	"syscall"
 	"time"
 )
 
 // Daemon is a pacad that was started inside a host.
 type Daemon struct {
-	Socket string
-
+	Setup
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when the process is gone
-	mu     sync.Mutex
-	log    []byte
+}
+
+// Setup says which pacad to start and where it is to be found.
+type Setup struct {
+	Program string
+	Config  string
+	Socket  string // control socket that the configuration names
+	LogFile string // a file, not a pipe: the daemon may outlive who started it
 }
 
 // Start runs `PROGRAM run -c CONFIG` inside a host and returns once the control
 // socket answers.
-func (t *Topology) Start(host, program, config, socket string) (*Daemon, error) {
+func (t *Topology) Start(host string, setup Setup) (*Daemon, error) {
+	log, err := os.OpenFile(setup.LogFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("topo: %s: %w", host, err)
+	}
+	defer log.Close() // the process has its own hold on it
 	d := &Daemon{
-		Socket: socket,
-		cmd:    t.Command(host, program, "run", "-c", config),
+		Setup:  setup,
+		cmd:    t.Command(context.Background(), host, setup.Program, "run", "-c", setup.Config),
 		exited: make(chan struct{}),
 	}
-	d.cmd.Stderr, d.cmd.Stdout = d, d
+	d.cmd.Stderr, d.cmd.Stdout = log, log
 	// A signal from the terminal is for whoever builds the picture: who then stops
 	// its daemons in order.
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -71,19 +81,13 @@ func (d *Daemon) ready(timeout time.Duration) error {
 	return fmt.Errorf("no answer on %s in %s", d.Socket, timeout)
 }
 
-// Write collects what the daemon says.
-func (d *Daemon) Write(p []byte) (int, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.log = append(d.log, p...)
-	return len(p), nil
-}
-
 // Log is everything the daemon has said so far.
 func (d *Daemon) Log() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return string(d.log)
+	said, err := os.ReadFile(d.LogFile)
+	if err != nil {
+		return err.Error()
+	}
+	return string(said)
 }
 
 // PID of the daemon.

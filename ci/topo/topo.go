@@ -16,6 +16,7 @@ package topo
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -208,13 +209,14 @@ func nsName(instance, name string) string {
 	return "paca-" + instance + "-" + name
 }
 
-// Command is a command that runs inside a namespace. It has not been started.
-func (t *Topology) Command(ns string, args ...string) *exec.Cmd {
-	return exec.Command("ip", append([]string{"netns", "exec", t.NS(ns)}, args...)...)
+// Command is a command that runs inside a namespace until it ends or the context
+// does. It has not been started.
+func (t *Topology) Command(ctx context.Context, ns string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", t.NS(ns)}, args...)...)
 }
 
 func (t *Topology) inside(ns string, args ...string) error {
-	return finish(t.Command(ns, args...))
+	return finish(t.Command(context.Background(), ns, args...))
 }
 
 func (t *Topology) ip(ns, format string, args ...any) error {

@@ -59,7 +59,7 @@ func TestRouterForwards(t *testing.T) {
 		}
 	}
 	for _, to := range []string{PA2, "2001:db8:2::20"} {
-		if out, err := net.Command(Host1, "ping", "-c1", "-W2", to).CombinedOutput(); err != nil {
+		if out, err := net.Command(t.Context(), Host1, "ping", "-c1", "-W2", to).CombinedOutput(); err != nil {
 			t.Errorf("ping %s: %v\n%s", to, err, out)
 		}
 	}
@@ -70,12 +70,12 @@ func TestRouterForwards(t *testing.T) {
 func TestVMsAreAlone(t *testing.T) {
 	net := build(t, false)
 	for _, vm := range VMs {
-		out, err := net.Command(vm.Name, "ip", "-o", "link", "show", "eth0").CombinedOutput()
+		out, err := net.Command(t.Context(), vm.Name, "ip", "-o", "link", "show", "eth0").CombinedOutput()
 		if err != nil || !strings.Contains(string(out), vm.MAC) || !strings.Contains(string(out), "mtu 1458") {
 			t.Errorf("%s: %v\n%s", vm.Name, err, out)
 		}
 	}
-	if out, err := net.Command(Blue1, "ping", "-c1", "-W1", "10.1.1.12").CombinedOutput(); err == nil {
+	if out, err := net.Command(t.Context(), Blue1, "ping", "-c1", "-W1", "10.1.1.12").CombinedOutput(); err == nil {
 		t.Errorf("blue1 reaches someone without pacad:\n%s", out)
 	}
 }
