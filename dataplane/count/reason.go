@@ -71,8 +71,10 @@ const (
 	InnerUnknown
 	InnerMAC
 	InnerSpoofed
+	OuterECN
 	PAForeign
 	PADuplicate
+	ControlQueue
 
 	NumReasons // not a reason
 )
@@ -136,8 +138,10 @@ var reasons = [NumReasons]struct{ name, help string }{
 	InnerUnknown:   {"inner_unknown", "no local VM with that VSID and destination CA behind the outer destination PA (L21)"},
 	InnerMAC:       {"inner_mac", "inner destination MAC is not the record's (L21)"},
 	InnerSpoofed:   {"inner_spoofed", "inner source CA does not live behind the outer source PA (L22)"},
+	OuterECN:       {"outer_ecn", "congestion marked on the outer header of an inner packet that cannot carry the mark (W16, RFC 6040)"},
 	PAForeign:      {"pa_foreign", "ARP or ND on the provider side that concerns no PA of this host (A13)"},
 	PADuplicate:    {"pa_duplicate", "another machine claims a PA of this host (P14)"},
+	ControlQueue:   {"control_queue", "ARP or ND for the control plane, whose queue was full"},
 }
 
 // Name is the reason's stable name in lower snake case.

@@ -1,0 +1,167 @@
+// Package fib is what workers read: an immutable, compiled form of a
+// policy.Set and the neighbours of the provider side, whose tables hold no Go
+// pointers. The control plane compiles a FIB and publishes it through one
+// atomic.Pointer; a worker loads it once per burst and never sees half a
+// change. A new FIB shares what did not change.
+//
+//	port ──► Port{VSID, RD, MAC}                   who is asking (L1, L2)
+//	(RD, CA) ──► Entry{VSID, MAC, Dest}            whom an address belongs to (L3, L9, L22)
+//	Dest ──► Local{port, PA}                       a VM of this host (L15)
+//	     └─► (Dest, source PA) ──► Adj{outer header} a PA of the fabric (L16)
+//
+// Floor 1. It imports policy and packet, and no port, mode or worker.
+package fib
+
+import (
+	"net/netip"
+
+	"paca/dataplane/packet"
+	"paca/dataplane/policy"
+)
+
+// None is the index that means "no such port, PA or next hop".
+const None = ^uint16(0)
+
+// FIB is one version of everything a worker must know. Nothing in it changes
+// after it was published.
+type FIB struct {
+	Version  uint64 // grows by one with each FIB published
+	Ports    []Port // by port index
+	Locals   []Local
+	PAs      []PA       // PAs assigned on this host
+	NextHops []Neighbor // PA next hops in use, resolved or not
+
+	table4  table4
+	table6  table6
+	subnets subnets
+	remote  []remote // PAs of the fabric, by Entry.Dest
+	adjs    []Adj    // by Dest*len(PAs) + source PA
+}
+
+// Port is a port as policy sees it.
+type Port struct {
+	Role policy.Role
+	VSID uint32 // of a VM port; 0: not virtualized (L1)
+	RD   uint32 // routing domain of the VSID; 0: none
+	MAC  packet.MAC
+	MTU  uint16 // largest IP packet in bytes
+}
+
+// Entry is what a (routing domain, CA) resolves to: its lookup record.
+type Entry struct {
+	VSID  uint32
+	Dest  uint32 // with Local set: index into Locals; else a PA of the fabric, for Adj
+	MAC   packet.MAC
+	Mode  policy.Mode
+	Flags EntryFlags
+}
+
+// EntryFlags qualify an Entry.
+type EntryFlags uint8
+
+// The flags of an Entry.
+const (
+	LocalVM  EntryFlags = 1 << iota // the PA is one of this host's
+	RouterCA                        // the distributed router's address in VSID (P20); Dest means nothing
+)
+
+// Local is a VM behind a PA of this host.
+type Local struct {
+	Port uint16 // None: no port has the record's VSID and MAC
+	PA   uint16 // index into PAs
+}
+
+// PA is an address of this host on the physical network (P13).
+type PA struct {
+	Addr [16]byte // IPv4 in the first four bytes
+	V6   bool
+	VLAN uint16
+	Port uint16
+	MAC  packet.MAC
+}
+
+// remote is an address of another host on the physical network.
+type remote struct {
+	addr [16]byte
+	v6   bool
+}
+
+// AdjState says whether an Adj can be sent to.
+type AdjState uint8
+
+// The states of an adjacency.
+const (
+	AdjNoRoute    AdjState = iota // no provider route (L16)
+	AdjFamily                     // source and destination PA of different families (W14)
+	AdjUnresolved                 // the next hop's MAC is not known yet
+	AdjFailed                     // the next hop did not answer
+	AdjReady
+)
+
+// MaxOuter is the largest outer header in bytes: tagged Ethernet, IPv6, GRE
+// with key.
+const MaxOuter = 14 + 4 + 40 + 8
+
+// Adj is the way from one PA of this host to one PA of the fabric, with the
+// outer header ready to be copied. The header's length fields, identification,
+// IPv4 checksum and GRE key are zero.
+type Adj struct {
+	Header  [MaxOuter + 6]byte
+	Len     uint8 // of Header in bytes
+	State   AdjState
+	V6      bool
+	Port    uint16 // the uplink
+	Limit   uint16 // largest inner IP packet in bytes (M5)
+	NextHop uint16 // index into NextHops; None without a route
+	Sum     uint32 // ones' complement sum of the IPv4 header in Header
+}
+
+// Neighbor is a next hop of the provider side and, once known, its MAC.
+type Neighbor struct {
+	Port  uint16
+	VLAN  uint16
+	Addr  netip.Addr
+	From  uint16 // a PA of this host that has it on link, to ask from
+	MAC   packet.MAC
+	State AdjState // AdjUnresolved, AdjFailed or AdjReady
+}
+
+// Lookup4 finds the record of an IPv4 CA in a routing domain, or nil. ca is the
+// address in host order, 10.0.0.1 = 0x0A000001.
+func (f *FIB) Lookup4(rd, ca uint32) *Entry { return f.table4.find(rd, ca) }
+
+// Lookup6 finds the record of an IPv6 CA in a routing domain, or nil.
+func (f *FIB) Lookup6(rd uint32, ca *[16]byte) *Entry { return f.table6.find(rd, ca) }
+
+// Domain is the routing domain of a VSID, 0 when no virtual subnet has it.
+func (f *FIB) Domain(vsid uint32) uint32 { return f.subnets.find(vsid) }
+
+// Adj is the way from PA source (an index into PAs) to the PA of e, which must
+// not be LocalVM.
+func (f *FIB) Adj(e *Entry, source uint16) *Adj {
+	return &f.adjs[int(e.Dest)*len(f.PAs)+int(source)]
+}
+
+// BehindPA says whether e's VM lives on another host, behind the given PA, v4 in
+// the first four bytes (L22).
+func (f *FIB) BehindPA(e *Entry, pa *[16]byte, v6 bool) bool {
+	if e.Flags != 0 {
+		return false
+	}
+	r := &f.remote[e.Dest]
+	return r.v6 == v6 && r.addr == *pa
+}
+
+// LocalPA finds the PA of this host with that address, v4 in the first four
+// bytes, or None. Hosts have few PAs: a search in order is the fastest there is.
+func (f *FIB) LocalPA(pa *[16]byte, v6 bool) uint16 {
+	for i := range f.PAs {
+		if f.PAs[i].Addr == *pa && f.PAs[i].V6 == v6 {
+			return uint16(i)
+		}
+	}
+	return None
+}
+
+// Records is the number of entries, router addresses included.
+func (f *FIB) Records() int { return f.table4.used + f.table6.used }

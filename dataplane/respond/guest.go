@@ -1,0 +1,116 @@
+package respond
+
+import (
+	"encoding/binary"
+
+	"paca/dataplane/count"
+	"paca/dataplane/fib"
+	"paca/dataplane/mbuf"
+	"paca/dataplane/packet"
+)
+
+// ARP looks at an untagged ARP frame from a VM, whose Ethernet source is the
+// port's.
+func ARP(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
+	frame := m.Data()
+	arp := packet.ARP(frame[l.L3:])
+	if !arp.IsEthernetIPv4() || arp.Op() != packet.ARPOpRequest && arp.Op() != packet.ARPOpReply {
+		return drop(count.ARPMalformed)
+	}
+	if arp.SenderMAC() != p.MAC {
+		return drop(count.SourceMAC) // L2
+	}
+	s, t := arp.SenderIP(), arp.TargetIP()
+	sender, target := binary.BigEndian.Uint32(s[:]), binary.BigEndian.Uint32(t[:])
+	unicast := !packet.Ethernet(frame).Dst().IsMulticast()
+
+	if arp.Op() == packet.ARPOpReply {
+		if !unicast || sender == target {
+			return drop(count.ARPSelf) // an announcement (A7)
+		}
+		return Verdict{Forward: true} // A8
+	}
+	// A probe has no sender address (RFC 5227): its MAC, checked above, is all
+	// there is to check.
+	if sender != 0 && !owns(f.Lookup4(p.RD, sender), p) {
+		return drop(count.SourceCA) // L3
+	}
+	e := f.Lookup4(p.RD, target)
+	switch {
+	case e == nil || e.VSID != p.VSID:
+		return drop(count.ARPUnknown) // A5, A6
+	case e.MAC == p.MAC:
+		return drop(count.ARPSelf) // A7
+	case unicast && sender != 0 && e.Flags&fib.RouterCA == 0:
+		return Verdict{Forward: true} // A8
+	}
+	packet.ARPReply(frame, l, e.MAC) // A2, A3, A4
+	return Verdict{Reply: true}
+}
+
+// ND looks at an untagged ICMPv6 frame from a VM, whose Ethernet source is the
+// port's. All but neighbor discovery goes on its way.
+func ND(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
+	switch packet.ICMPv6(m.Data()[l.L4:]).Type() {
+	case packet.ICMPv6NeighborSolicit:
+		return solicitation(f, p, m, l)
+	case packet.ICMPv6NeighborAdvert:
+		return advertisement(p, m, l)
+	}
+	return Verdict{Forward: true}
+}
+
+func solicitation(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
+	frame := m.Data()
+	target, ll, hasLL, ok := packet.ParseNS(frame, l)
+	if !ok {
+		return drop(count.NDInvalid) // A10
+	}
+	if hasLL && ll != p.MAC {
+		return drop(count.SourceMAC) // L2
+	}
+	ip := packet.IPv6(frame[l.L3:])
+	src, dst := ip.Src(), ip.Dst()
+	// Link-local addresses have no records (A11), and kernels probe their
+	// neighbors from them: like the unspecified address they get an answer,
+	// but are not carried.
+	carried := src != [16]byte{} && !linkLocal(src)
+	if carried && !owns(f.Lookup6(p.RD, &src), p) {
+		return drop(count.SourceCA) // L3
+	}
+	e := f.Lookup6(p.RD, &target)
+	switch {
+	case e == nil || e.VSID != p.VSID:
+		return drop(count.NDUnknown) // A5, A6
+	case e.MAC == p.MAC:
+		return drop(count.NDSelf) // A7
+	case dst[0] != 0xff && carried && e.Flags&fib.RouterCA == 0:
+		return Verdict{Forward: true} // A8
+	}
+	na := answerNS(frame, l, target, e.MAC)
+	if e.Flags&fib.RouterCA != 0 {
+		na.Flags |= packet.NDRouter // A9
+	}
+	return advertise(m, &na)
+}
+
+func advertisement(p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
+	frame := m.Data()
+	_, ll, hasLL, _, ok := packet.ParseNA(frame, l)
+	switch {
+	case !ok:
+		return drop(count.NDInvalid)
+	case hasLL && ll != p.MAC:
+		return drop(count.SourceMAC) // L2
+	case packet.IPv6(frame[l.L3:]).Dst()[0] == 0xff:
+		return drop(count.NDSelf) // an announcement (A7)
+	}
+	return Verdict{Forward: true} // A8
+}
+
+// owns says whether e is a record of the VM behind p (L3).
+func owns(e *fib.Entry, p *fib.Port) bool {
+	return e != nil && e.VSID == p.VSID && e.MAC == p.MAC
+}
+
+func linkLocal(a [16]byte) bool { return a[0] == 0xfe && a[1]&0xc0 == 0x80 }

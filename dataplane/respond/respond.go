@@ -1,0 +1,64 @@
+// Package respond is what paca answers in the network's place: towards a VM it
+// is the ARP and ND proxy of its virtual subnet (guest.go), towards the fabric
+// the owner of this host's PAs (provider.go). Each function looks at one frame,
+// turns it into the answer in place if there is one, and says what to do with
+// it; nothing is kept.
+//
+// Floor 1. It knows tables and frames, and no port or worker.
+package respond
+
+import (
+	"paca/dataplane/count"
+	"paca/dataplane/mbuf"
+	"paca/dataplane/packet"
+)
+
+// Verdict is what is to be done with a frame: exactly one of Drop, Reply,
+// Forward and, alone, Learn.
+type Verdict struct {
+	Drop    count.Reason
+	Reply   bool // the frame is the answer now: back to the port it came from
+	Forward bool // nothing to answer: on its way like any other
+	Learn   bool // the control plane wants a copy, of the frame as it was
+}
+
+func drop(r count.Reason) Verdict { return Verdict{Drop: r} }
+
+// advertise turns the frame in m into a neighbor advertisement.
+func advertise(m *mbuf.Mbuf, na *packet.NAFrame) Verdict {
+	n := packet.NDFrameLen
+	if na.VLAN != 0 {
+		n += packet.VLANLen
+	}
+	m.Trim(m.Len())
+	b := m.Append(n)
+	if b == nil {
+		return drop(count.Headroom)
+	}
+	packet.AppendNA(b[:0], na)
+	return Verdict{Reply: true}
+}
+
+// allNodes is ff02::1, where answers to duplicate address detection go (A9).
+var allNodes = [16]byte{0: 0xff, 1: 0x02, 15: 0x01}
+
+// answerNS fills in what follows from the solicitation that is answered: to
+// whom, and with which flags (A9, RFC 4861 7.2.4).
+func answerNS(frame []byte, l *packet.Layout, target [16]byte, mac packet.MAC) packet.NAFrame {
+	na := packet.NAFrame{
+		DstMAC:    packet.Ethernet(frame).Src(),
+		SrcMAC:    mac,
+		VLAN:      l.TCI,
+		Src:       target,
+		Dst:       packet.IPv6(frame[l.L3:]).Src(),
+		Target:    target,
+		TargetMAC: mac,
+		Flags:     packet.NDOverride | packet.NDSolicited,
+	}
+	if na.Dst == ([16]byte{}) {
+		na.Dst = allNodes
+		na.DstMAC = packet.GroupMAC(allNodes)
+		na.Flags = packet.NDOverride
+	}
+	return na
+}

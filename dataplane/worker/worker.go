@@ -1,0 +1,290 @@
+// Package worker is the poll-mode loop, and the one place where a packet's trip
+// can be read from end to end. egress.go is the way from a VM to the fabric,
+// ingress.go the way from the fabric to a VM, hold.go what waits for a next
+// hop's MAC, ring.go what passes between a worker and the control plane.
+//
+//	Run ─┬─ poll ──► Rx ─┬─ VM port ──► fromVM ──────┐
+//	     │               └─ uplink  ──► fromFabric ──┤
+//	     │                                           ├─► drop, by reason
+//	     ├─ new FIB ──► held packets ──► fromVM ─────┤
+//	     └─ inject (control plane's ARP and ND) ─────┴─► send ──► Tx
+//
+// Floor 1, on top of all of it: ports, tables, counters, answers. It knows no
+// mode, only the Mode interface it consumes.
+package worker
+
+import (
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"paca/dataplane/count"
+	"paca/dataplane/fib"
+	"paca/dataplane/mbuf"
+	"paca/dataplane/policy"
+	"paca/dataplane/port"
+)
+
+// Mode is what is done to a packet on its way over the fabric. A worker calls
+// its own Modes only, one burst at a time.
+type Mode interface {
+	// Egress makes tenant frames ready for the wire: untagged, of IPv4, IPv6
+	// or ARP, within the limit of their Adj. Where it sets drops[i], packet i
+	// is not sent.
+	Egress(pkts []*mbuf.Mbuf, hops []fib.Hop, drops []count.Reason)
+	// Ingress makes tenant frames of tunnel packets for a local PA, and sets
+	// the Port of each arrival, or drops[i].
+	Ingress(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival, drops []count.Reason)
+}
+
+// Queue is a receive queue of a port.
+type Queue struct {
+	Port  uint16 // index
+	Queue int
+}
+
+// Config is what a worker works on. Slices are its own from New on.
+type Config struct {
+	FIB      *atomic.Pointer[fib.FIB] // published by the control plane, never nil
+	Modes    [policy.NumModes]Mode    // nil where there is none
+	Ports    []port.Port              // by port index
+	Pool     port.Pool                // of the buffers that Ports receive into
+	Poll     []Queue                  // the queues that this worker owns
+	TxQueue  int                      // this worker's transmit queue on every port
+	Adaptive bool                     // sleep when nothing arrives
+	Wake     func()                   // called after a Punt, at most once per burst; must not block
+}
+
+// Worker is one poll-mode worker. New makes it, one goroutine locked to its
+// thread runs it.
+type Worker struct {
+	Config
+	Count  *count.Worker
+	Punt   Ring // frames for the control plane
+	Inject Ring // frames from the control plane, to be sent as they are
+
+	stop    atomic.Bool
+	version uint64 // of the FIB that held packets were last tried with
+
+	// The burst at hand.
+	rx       [port.MaxBurst]*mbuf.Mbuf
+	outbound []outbound
+	inbound  inbound
+	lanes    [policy.NumModes]lane
+	reasons  [port.MaxBurst]count.Reason
+	in       uint16 // port it came from
+	punted   bool
+
+	out     []outQueue // by port index
+	pending []uint16   // ports whose outQueue is not empty
+	dropped [count.NumReasons]uint32
+	dead    []*mbuf.Mbuf // dropped, to be freed
+	held    hold
+}
+
+// lane gathers the packets of a burst that take the same mode.
+type lane struct {
+	n    int
+	pkts [port.MaxBurst]*mbuf.Mbuf
+	hops [port.MaxBurst]fib.Hop
+}
+
+// outQueue gathers what a burst sends to one port.
+type outQueue struct {
+	n    int
+	pkts [port.MaxBurst]*mbuf.Mbuf
+}
+
+// New makes a worker.
+func New(c Config) *Worker {
+	return &Worker{
+		Config:   c,
+		Count:    count.NewWorker(len(c.Ports)),
+		outbound: make([]outbound, port.MaxBurst),
+		out:      make([]outQueue, len(c.Ports)),
+		pending:  make([]uint16, 0, len(c.Ports)),
+		dead:     make([]*mbuf.Mbuf, 0, 2*port.MaxBurst),
+	}
+}
+
+// Stop makes Run return soon. Any goroutine may call it.
+func (w *Worker) Stop() { w.stop.Store(true) }
+
+// Idle back-off: after so many empty polls of every queue, sleep, twice as long
+// each time.
+const (
+	idlePolls  = 256
+	shortSleep = 10 * time.Microsecond
+	longSleep  = 500 * time.Microsecond
+)
+
+// Run polls until Stop, then frees what it holds. The calling goroutine must be
+// locked to a thread that DPDK knows.
+func (w *Worker) Run() {
+	idle, sleep := 0, shortSleep
+	for !w.stop.Load() {
+		if w.PollOnce() {
+			idle, sleep = 0, shortSleep
+			continue
+		}
+		if idle++; w.Adaptive && idle > idlePolls {
+			count.Add(&w.Count.Sleeps, 1)
+			t := unix.NsecToTimespec(int64(sleep))
+			unix.Nanosleep(&t, nil) // cut short by a signal: polls sooner, no harm
+			sleep = min(2*sleep, longSleep)
+		}
+	}
+	w.releaseHeld()
+}
+
+// PollOnce takes every queue's turn once, with one version of the FIB. It reports
+// whether there was anything to do.
+func (w *Worker) PollOnce() bool {
+	f := w.FIB.Load()
+	busy := false
+	if f.Version != w.version {
+		w.version = f.Version
+		w.retryHeld(f)
+	}
+	for _, q := range w.Poll {
+		n := w.Ports[q.Port].Rx(q.Queue, w.rx[:])
+		if n == 0 {
+			count.Add(&w.Count.PollsEmpty, 1)
+			continue
+		}
+		busy = true
+		count.Add(&w.Count.PollsValid, 1)
+		w.burst(f, q.Port, w.rx[:n])
+	}
+	if w.injected() {
+		busy = true
+	}
+	return busy
+}
+
+// burst counts what was received on a port and carries it to its end.
+func (w *Worker) burst(f *fib.FIB, in uint16, pkts []*mbuf.Mbuf) {
+	bytes := 0
+	for _, m := range pkts {
+		bytes += m.Len()
+	}
+	c := &w.Count.Ports[in]
+	count.Add(&c.RxPackets, uint64(len(pkts)))
+	count.Add(&c.RxBytes, uint64(bytes))
+	w.carry(f, in, pkts)
+}
+
+// carry brings packets that were already counted to their end.
+func (w *Worker) carry(f *fib.FIB, in uint16, pkts []*mbuf.Mbuf) {
+	w.in = in
+	switch f.Ports[in].Role {
+	case policy.VM:
+		w.fromVM(f, pkts)
+	case policy.Uplink:
+		w.fromFabric(f, pkts)
+	default:
+		for _, m := range pkts {
+			w.drop(m, count.OuterOther)
+		}
+	}
+	w.flush()
+}
+
+// send puts a packet on the way to a port.
+func (w *Worker) send(to uint16, m *mbuf.Mbuf) {
+	q := &w.out[to]
+	if q.n == 0 {
+		w.pending = append(w.pending, to)
+	}
+	q.pkts[q.n] = m
+	if q.n++; q.n == len(q.pkts) {
+		w.transmit(to)
+	}
+}
+
+// drop ends a packet's trip.
+func (w *Worker) drop(m *mbuf.Mbuf, reason count.Reason) {
+	w.dropped[reason]++
+	w.dead = append(w.dead, m)
+	if len(w.dead) == cap(w.dead) {
+		w.bury()
+	}
+}
+
+// transmit hands the gathered packets of one port over. What the port does not
+// take is dropped: a slow VM must not hold up the others.
+func (w *Worker) transmit(to uint16) {
+	q := &w.out[to]
+	pkts := q.pkts[:q.n]
+	q.n = 0
+	bytes := 0
+	for _, m := range pkts {
+		bytes += m.Len()
+	}
+	sent := w.Ports[to].Tx(w.TxQueue, pkts)
+	for _, m := range pkts[sent:] {
+		bytes -= m.Len()
+		w.drop(m, count.TxFull)
+	}
+	c := &w.Count.Ports[to]
+	count.Add(&c.TxPackets, uint64(sent))
+	count.Add(&c.TxBytes, uint64(bytes))
+}
+
+// flush ends a burst: everything gathered is transmitted, everything dropped is
+// freed and counted.
+func (w *Worker) flush() {
+	for _, to := range w.pending {
+		if w.out[to].n > 0 {
+			w.transmit(to)
+		}
+	}
+	w.pending = w.pending[:0]
+	if len(w.dead) > 0 {
+		w.bury()
+	}
+	if w.punted {
+		w.punted = false
+		w.Wake()
+	}
+}
+
+// bury frees and counts the dropped packets, all of which came from w.in.
+func (w *Worker) bury() {
+	drops := &w.Count.Ports[w.in].Drops
+	for r, n := range w.dropped {
+		if n != 0 {
+			count.Add(&drops[r], uint64(n))
+			w.dropped[r] = 0
+		}
+	}
+	w.Pool.Free(w.dead)
+	w.dead = w.dead[:0]
+}
+
+// injected sends what the control plane wants sent.
+func (w *Worker) injected() bool {
+	c := w.Inject.Peek()
+	if c == nil {
+		return false
+	}
+	for ; c != nil; c = w.Inject.Peek() {
+		w.in = c.Port
+		var m [1]*mbuf.Mbuf
+		if w.Pool.Alloc(m[:]) && m[0].SetData(c.Bytes()) {
+			w.send(c.Port, m[0])
+		} else {
+			count.Add(&w.Count.Ports[c.Port].Drops[count.NoBuffer], 1)
+		}
+		w.Inject.Pop()
+		w.flush()
+	}
+	return true
+}
+
+// punt hands a copy of a frame to the control plane.
+func (w *Worker) punt(frame []byte) bool {
+	w.punted = true
+	return w.Punt.Push(w.in, frame)
+}

@@ -1,0 +1,197 @@
+package nvgre
+
+import (
+	"encoding/binary"
+
+	"paca/dataplane/count"
+	"paca/dataplane/fib"
+	"paca/dataplane/mbuf"
+	"paca/dataplane/packet"
+)
+
+// Bits of GRE's first word that have one right value (W2, W23, W25); bits 6 to
+// 12 are ignored.
+const greChecked = packet.GREChecksum | packet.GREKey | packet.GRESequence | packet.GREReserved | packet.GREVersion
+
+// Ingress takes the outer header off each packet that is for a PA of this host
+// in its VLAN, of protocol 47 (W20), and names the VM port that gets the rest.
+// drops[i] says why packet i does not get there; it is then unchanged.
+//
+//  1. outer header: checksum, fragments (W21, W22)
+//  2. GRE header (W23-W25)
+//  3. VSID (W26)
+//  4. inner frame (W28, W29)
+//  5. policy: whom it is for, who sent it (L21, L22)
+//  6. outer header and padding off
+func (n *NVGRE) Ingress(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival, drops []count.Reason) {
+	arrivals, drops = arrivals[:len(pkts)], drops[:len(pkts)]
+	for i, m := range pkts {
+		drops[i] = ingress(f, m, &arrivals[i])
+	}
+}
+
+func ingress(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) count.Reason {
+	frame := m.Data()
+	outer := &a.Outer
+	outerIP := frame[outer.L3:]
+	v4 := outer.EtherType == packet.EtherTypeIPv4
+
+	if v4 && !packet.VerifyIPv4(outerIP) {
+		return count.OuterChecksum // W21
+	}
+	if outer.Flags&packet.IsFragment != 0 {
+		return count.OuterFragment // W22
+	}
+
+	gre := packet.NVGRE(frame[outer.L4:outer.End])
+	if flags := gre.Flags(); flags&greChecked != packet.GREKey || gre.Protocol() != packet.EtherTypeTEB {
+		return greFault(gre)
+	}
+	if len(gre) < packet.NVGRELen {
+		return count.Runt
+	}
+
+	vsid := gre.VSID()
+	if vsid < 4096 || vsid == 0xffffff {
+		return count.VSIDReserved // W26
+	}
+
+	inner := gre[packet.NVGRELen:]
+	if len(inner) < packet.EthernetLen {
+		return count.InnerRunt // W28
+	}
+	var l packet.Layout
+	if fault := packet.Parse(inner, &l); fault != packet.OK || l.Tags != 0 {
+		if l.Tags != 0 || fault == packet.VLANTags {
+			return count.InnerTagged // W28
+		}
+		return count.InnerMalformed
+	}
+
+	if inner[0]&1 != 0 {
+		return count.InnerBroadcast
+	}
+
+	rd := f.Domain(vsid)
+	if rd == 0 {
+		return count.VSIDUnknown
+	}
+	var src, dst *fib.Entry
+	switch l.EtherType {
+	case packet.EtherTypeIPv4:
+		ip := packet.IPv4(inner[packet.EthernetLen:])
+		src, dst = f.Lookup4(rd, ip.SrcU32()), f.Lookup4(rd, ip.DstU32())
+	case packet.EtherTypeIPv6:
+		ip := inner[packet.EthernetLen:]
+		src, dst = f.Lookup6(rd, (*[16]byte)(ip[8:])), f.Lookup6(rd, (*[16]byte)(ip[24:]))
+	case packet.EtherTypeARP:
+		arp := packet.ARP(inner[packet.EthernetLen:])
+		if !arp.IsEthernetIPv4() {
+			return count.InnerMalformed
+		}
+		s, d := arp.SenderIP(), arp.TargetIP()
+		src, dst = f.Lookup4(rd, binary.BigEndian.Uint32(s[:])), f.Lookup4(rd, binary.BigEndian.Uint32(d[:]))
+	default:
+		return count.InnerNotIP // W29
+	}
+	if dst == nil || dst.Flags&fib.LocalVM == 0 || dst.VSID != vsid {
+		return count.InnerUnknown // L21
+	}
+	local := f.Locals[dst.Dest]
+	if local.PA != a.PA {
+		return count.InnerUnknown // L21
+	}
+	if packet.Ethernet(inner).Dst() != dst.MAC {
+		return count.InnerMAC // L21
+	}
+	if local.Port == fib.None {
+		return count.NoLocalPort
+	}
+	if src == nil || !cameFrom(f, src, outerIP, v4) {
+		return count.InnerSpoofed // L22
+	}
+
+	if !congestion(outerIP, v4, inner, &l) {
+		return count.OuterECN // W16
+	}
+	m.Trim(len(frame) - int(outer.End))
+	m.Adj(int(outer.L4) + packet.NVGRELen)
+	a.Port = local.Port
+	return count.Kept
+}
+
+// greFault says what is wrong with a GRE header that is not NVGRE's.
+func greFault(gre packet.NVGRE) count.Reason {
+	flags := gre.Flags()
+	switch {
+	case flags&packet.GREVersion != 0:
+		return count.GREVersion // W23
+	case flags&packet.GREReserved != 0:
+		return count.GREReserved // W23
+	case gre.Protocol() != packet.EtherTypeTEB || flags&packet.GREKey == 0:
+		return count.GREOther // W24
+	}
+	return count.GREOptions // W25
+}
+
+// cameFrom says whether the outer source is the PA that src lives behind.
+func cameFrom(f *fib.FIB, src *fib.Entry, outerIP []byte, v4 bool) bool {
+	var pa [16]byte
+	if v4 {
+		copy(pa[:4], outerIP[12:16])
+	} else {
+		copy(pa[:], outerIP[8:24])
+	}
+	return f.BehindPA(src, &pa, !v4)
+}
+
+// Values of the ECN field (RFC 3168).
+const (
+	notECT = 0
+	ect1   = 1
+	ect0   = 2
+	ce     = 3
+)
+
+// congestion carries a mark that the fabric set on the outer header over to the
+// inner one, as RFC 6040 4.2 says (W16). It reports false for a packet that must
+// be dropped: congestion was met, and the inner transport cannot be told.
+func congestion(outerIP []byte, v4 bool, inner []byte, l *packet.Layout) bool {
+	mark := outerIP[1] & 3
+	if !v4 {
+		mark = outerIP[1] >> 4 & 3
+	}
+	if mark == notECT || mark == ect0 {
+		return true // neither changes anything
+	}
+	switch l.EtherType {
+	case packet.EtherTypeIPv4:
+		ip := packet.IPv4(inner[l.L3:])
+		old := ip.TOS()
+		ecn, ok := decap(old&3, mark)
+		tos := old&^3 | ecn
+		ip.SetChecksum(packet.ChecksumUpdate16(ip.Checksum(), uint16(old), uint16(tos)))
+		ip.SetTOS(tos)
+		return ok
+	case packet.EtherTypeIPv6:
+		ip := packet.IPv6(inner[l.L3:])
+		class := ip.TrafficClass()
+		ecn, ok := decap(class&3, mark)
+		ip.SetTrafficClass(class&^3 | ecn)
+		return ok
+	}
+	return true // ARP has no such field
+}
+
+// decap is the table of RFC 6040 figure 4 for an outer mark of ect1 or ce.
+func decap(inner, mark uint8) (ecn uint8, ok bool) {
+	switch {
+	case mark == ce && inner == notECT:
+		return inner, false
+	case mark == ce:
+		return ce, true
+	case inner == ect0:
+		return ect1, true
+	}
+	return inner, true
+}
