@@ -330,7 +330,7 @@ func TestProbeErrorsSayWhy(t *testing.T) {
 func TestInitFailureIsExplained(t *testing.T) {
 	for arg, want := range map[string]string{
 		"--nonsense":     "nonsense",
-		"--main-lcore=9": "invalid argument",
+		"--main-lcore=9": "Main lcore is not enabled",
 	} {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), initArg+"="+arg)

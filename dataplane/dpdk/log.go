@@ -11,8 +11,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,6 +40,9 @@ func openLog(log *slog.Logger) (*logPipe, error) {
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_DIRECT); err != nil {
 		return nil, fmt.Errorf("dpdk: log pipe: %w", err)
 	}
+	// A message takes at least a page of the pipe, which has 16 by default: too
+	// few for what the EAL says at start. Best effort.
+	_, _ = unix.FcntlInt(uintptr(fds[1]), unix.F_SETPIPE_SZ, 1<<20)
 	l := &logPipe{log: log, w: fds[1], marked: make(chan struct{}, 1)}
 	go l.read(os.NewFile(uintptr(fds[0]), "dpdk log"))
 	if err := errnoOf(C.shim_log_open(C.int(fds[1]))); err != nil {
@@ -65,7 +70,9 @@ func (l *logPipe) read(r *os.File) {
 			l.log.Log(context.Background(), level, line)
 			if level >= slog.LevelError {
 				l.mu.Lock()
-				l.errors = append(l.errors, line)
+				if !slices.Contains(l.errors, line) {
+					l.errors = append(l.errors, line)
+				}
 				l.mu.Unlock()
 			}
 		}
@@ -97,8 +104,15 @@ func (l *logPipe) explain(call func() error) error {
 	if err == nil {
 		return nil
 	}
-	if _, werr := unix.Write(l.w, []byte(mark)); werr != nil {
-		return err
+	for {
+		_, werr := unix.Write(l.w, []byte(mark))
+		if werr == nil {
+			break
+		}
+		if werr != unix.EAGAIN && werr != unix.EINTR {
+			return err
+		}
+		time.Sleep(time.Millisecond) // full: the reader will make room
 	}
 	<-l.marked
 	l.mu.Lock()
