@@ -1,0 +1,154 @@
+package metrics
+
+import (
+	"runtime"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"paca/dataplane/count"
+	"paca/dataplane/port"
+)
+
+// Source is what a scrape reads. Its methods may be called by many goroutines at
+// once.
+type Source interface {
+	Ports() []Port     // by port index
+	Workers() []Worker // in any order
+	FIB() FIB
+}
+
+// Port is one port.
+type Port struct {
+	Name   string
+	LinkUp bool
+	Stats  port.Stats
+}
+
+// Worker is one poll-mode worker. Its counters may be the live ones; they have as
+// many ports as Source has.
+type Worker struct {
+	Core     int
+	Counters *count.Worker
+}
+
+// FIB is the table that the workers read, by its size.
+type FIB struct {
+	Version        uint64
+	VirtualSubnets int
+	LookupRecords  int
+	Neighbors      int
+}
+
+// perPort is a counter that each port has once.
+type perPort struct {
+	desc  *prometheus.Desc
+	value func(*count.Port, *port.Stats) uint64
+}
+
+func portCounter(name, help string, value func(*count.Port, *port.Stats) uint64) perPort {
+	return perPort{prometheus.NewDesc(name, help, []string{"port"}, nil), value}
+}
+
+var perPorts = []perPort{
+	portCounter("paca_port_receive_packets_total", "Packets that the workers took from the port.",
+		func(c *count.Port, _ *port.Stats) uint64 { return c.RxPackets }),
+	portCounter("paca_port_receive_bytes_total", "Bytes of the packets that the workers took from the port.",
+		func(c *count.Port, _ *port.Stats) uint64 { return c.RxBytes }),
+	portCounter("paca_port_transmit_packets_total", "Packets that the workers gave to the port and it took.",
+		func(c *count.Port, _ *port.Stats) uint64 { return c.TxPackets }),
+	portCounter("paca_port_transmit_bytes_total", "Bytes of the packets that the workers gave to the port and it took.",
+		func(c *count.Port, _ *port.Stats) uint64 { return c.TxBytes }),
+	portCounter("paca_port_control_packets_total", "Packets from the port that went to the control plane (ARP and ND of next hops).",
+		func(c *count.Port, _ *port.Stats) uint64 { return c.Control }),
+
+	portCounter("paca_device_receive_packets_total", "Packets received, as the device counts them.",
+		func(_ *count.Port, s *port.Stats) uint64 { return s.RxPackets }),
+	portCounter("paca_device_receive_bytes_total", "Bytes received, as the device counts them.",
+		func(_ *count.Port, s *port.Stats) uint64 { return s.RxBytes }),
+	portCounter("paca_device_transmit_packets_total", "Packets sent, as the device counts them.",
+		func(_ *count.Port, s *port.Stats) uint64 { return s.TxPackets }),
+	portCounter("paca_device_transmit_bytes_total", "Bytes sent, as the device counts them.",
+		func(_ *count.Port, s *port.Stats) uint64 { return s.TxBytes }),
+	portCounter("paca_device_receive_missed_packets_total", "Packets that the device lost because nobody polled in time.",
+		func(_ *count.Port, s *port.Stats) uint64 { return s.RxMissed }),
+	portCounter("paca_device_receive_no_buffer_packets_total", "Packets that the device lost for want of a buffer.",
+		func(_ *count.Port, s *port.Stats) uint64 { return s.RxNoBuffer }),
+	portCounter("paca_device_receive_errors_total", "Packets that the device received with errors.",
+		func(_ *count.Port, s *port.Stats) uint64 { return s.RxErrors }),
+	portCounter("paca_device_transmit_errors_total", "Packets that the device failed to send.",
+		func(_ *count.Port, s *port.Stats) uint64 { return s.TxErrors }),
+}
+
+var (
+	linkUp     = prometheus.NewDesc("paca_port_link_up", "1 if the port's link is up, else 0.", []string{"port"}, nil)
+	drops      = prometheus.NewDesc("paca_drops_total", "Packets dropped, by the port that they came from and the reason; pacactl drops explains each.", []string{"port", "reason"}, nil)
+	polls      = prometheus.NewDesc("paca_worker_polls_total", "Polls of a receive queue: empty brought nothing, valid brought packets.", []string{"core", "result"}, nil)
+	sleeps     = prometheus.NewDesc("paca_worker_sleeps_total", "Times that the idle worker slept.", []string{"core"}, nil)
+	fibVersion = prometheus.NewDesc("paca_fib_version", "Version of the forwarding table that the workers read.", nil, nil)
+	fibEntries = prometheus.NewDesc("paca_fib_entries", "Entries of the forwarding table that the workers read.", []string{"kind"}, nil)
+	buildInfo  = prometheus.NewDesc("paca_build_info", "Always 1; the labels say what runs.", []string{"version", "goversion"}, nil)
+)
+
+// Collector reads a Source at every scrape.
+type Collector struct {
+	source  Source
+	version string
+}
+
+// NewCollector makes a collector; version is pacad's.
+func NewCollector(source Source, version string) *Collector {
+	return &Collector{source, version}
+}
+
+// Describe implements prometheus.Collector.
+func (c *Collector) Describe(to chan<- *prometheus.Desc) {
+	for _, m := range perPorts {
+		to <- m.desc
+	}
+	for _, d := range []*prometheus.Desc{linkUp, drops, polls, sleeps, fibVersion, fibEntries, buildInfo} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *Collector) Collect(to chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+
+	ports := c.source.Ports()
+	total := count.NewWorker(len(ports))
+	for _, w := range c.source.Workers() {
+		s := w.Counters.Snapshot()
+		s.AddTo(total)
+		core := strconv.Itoa(w.Core)
+		counter(polls, s.PollsEmpty, core, "empty")
+		counter(polls, s.PollsValid, core, "valid")
+		counter(sleeps, s.Sleeps, core)
+	}
+	for i := range ports {
+		p, counted := &ports[i], &total.Ports[i]
+		for _, m := range perPorts {
+			counter(m.desc, m.value(counted, &p.Stats), p.Name)
+		}
+		up := 0.0
+		if p.LinkUp {
+			up = 1
+		}
+		gauge(linkUp, up, p.Name)
+		for r := count.Kept + 1; r < count.NumReasons; r++ {
+			counter(drops, counted.Drops[r], p.Name, r.Name())
+		}
+	}
+
+	fib := c.source.FIB()
+	gauge(fibVersion, float64(fib.Version))
+	gauge(fibEntries, float64(fib.VirtualSubnets), "virtual_subnet")
+	gauge(fibEntries, float64(fib.LookupRecords), "lookup_record")
+	gauge(fibEntries, float64(fib.Neighbors), "neighbor")
+	gauge(buildInfo, 1, c.version, runtime.Version())
+}
