@@ -308,9 +308,16 @@ func TestW23FromFabricToVM(t *testing.T) {
 	r.balance(0)
 }
 
-// One frame for every way not to arrive. Each lands on its own counter, once,
-// and nothing crosses.
-func TestNamedDrops(t *testing.T) {
+// fatal is a frame that does not arrive, and why.
+type fatal struct {
+	rule   string
+	in     int
+	frame  []byte
+	reason count.Reason
+}
+
+// fatals is one frame for every way not to arrive.
+func fatals() []fatal {
 	mod := func(f []byte, change func([]byte)) []byte { change(f); return f }
 	inner := func(change func(f []byte)) []byte { return mod(unhex(inner1), change) }
 	outer := func(change func(f []byte)) []byte { return reseal(mod(fromFabric(), change)) }
@@ -334,12 +341,7 @@ func TestNamedDrops(t *testing.T) {
 	copy(big, unhex(inner1))
 	binary.BigEndian.PutUint16(big[16:], 1459)
 
-	for _, c := range []struct {
-		rule   string
-		in     int
-		frame  []byte
-		reason count.Reason
-	}{
+	return []fatal{
 		{"runt", blue1, unhex(inner1)[:13], count.Runt},
 		{"version", blue1, inner(func(f []byte) { f[14] = 0x55 }), count.IPVersion},
 		{"IHL", blue1, inner(func(f []byte) { f[14] = 0x44 }), count.IPHeader},
@@ -415,7 +417,12 @@ func TestNamedDrops(t *testing.T) {
 		{"PA ARP foreign", uplink, paARP(1, macRouter, [4]byte{192, 168, 1, 1}, [4]byte{192, 168, 1, 99}), count.PAForeign},
 		{"PA ARP our own", uplink, paARP(1, macUplink, [4]byte{192, 168, 1, 10}, [4]byte{192, 168, 1, 10}), count.PAForeign},
 		{"P14", uplink, paARP(2, macRouter, [4]byte{192, 168, 1, 10}, [4]byte{192, 168, 1, 10}), count.PADuplicate},
-	} {
+	}
+}
+
+// Each lands on its own counter, once, and nothing crosses.
+func TestNamedDrops(t *testing.T) {
+	for _, c := range fatals() {
 		t.Run(strings.ReplaceAll(c.rule, " ", "_"), func(t *testing.T) {
 			r := newRig(t, testPolicy(), nvgre.Config{})
 			out := r.trip(c.in, c.frame)
