@@ -271,8 +271,8 @@ func (w *Worker) injected() bool {
 	}
 	for ; c != nil; c = w.Inject.Peek() {
 		w.in = c.Port
-		var m [1]*mbuf.Mbuf
-		if w.Pool.Alloc(m[:]) && m[0].SetData(c.Bytes()) {
+		m := w.rx[:1]
+		if w.Pool.Alloc(m) && m[0].SetData(c.Bytes()) {
 			w.send(c.Port, m[0])
 		} else {
 			count.Add(&w.Count.Ports[c.Port].Drops[count.NoBuffer], 1)
