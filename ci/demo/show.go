@@ -282,7 +282,7 @@ func (d *demo) ctl(ctx context.Context, h host) (string, error) {
 	return "status, ports and drops answered", nil
 }
 
-var metricLine = regexp.MustCompile(`(?m)^paca_port_\w*packets_total\{.*\} (\d+)`)
+var metricLine = regexp.MustCompile(`(?m)^paca_port_\w*packets_total\{.*\} (\S+)`)
 
 func (d *demo) metrics(ctx context.Context, h host) (string, error) {
 	out, err := d.output(ctx, h.name, "curl", "-s", "-S", "--max-time", "5", "http://"+h.metrics+"/metrics")
