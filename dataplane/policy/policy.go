@@ -47,8 +47,9 @@ func ParseRDID(s string) (RDID, error) {
 	if len(t) != 36 || t[8] != '-' || t[13] != '-' || t[18] != '-' || t[23] != '-' {
 		return r, fmt.Errorf("routing domain id %q is not a GUID like {11111111-2222-3333-4444-000000000000}", s)
 	}
-	if _, err := hex.Decode(r[:], []byte(strings.ReplaceAll(t, "-", ""))); err != nil {
-		return r, fmt.Errorf("routing domain id %q: %w", s, err)
+	digits := t[:8] + t[9:13] + t[14:18] + t[19:23] + t[24:]
+	if _, err := hex.Decode(r[:], []byte(digits)); err != nil {
+		return RDID{}, fmt.Errorf("routing domain id %q: %w", s, err)
 	}
 	return r, nil
 }
@@ -161,6 +162,9 @@ type LookupRecord struct {
 // Router says whether the record names the distributed router's MAC (P21).
 func (r *LookupRecord) Router() bool { return r.PA == RouterPA }
 
+// wildcard says whether the record stands for a MAC whatever its CA (C1.1).
+func (r *LookupRecord) wildcard() bool { return r.Type == GatewayWildcard || r.Type == L2Only }
+
 // CustomerRoute is one route of a routing domain (P8).
 type CustomerRoute struct {
 	RDID    RDID
@@ -197,7 +201,12 @@ const (
 )
 
 // String is the role's name in configuration.
-func (r Role) String() string { return [...]string{"uplink", "vm", "host"}[r] }
+func (r Role) String() string {
+	if r <= Host {
+		return [...]string{"uplink", "vm", "host"}[r]
+	}
+	return fmt.Sprintf("role %d", uint8(r))
+}
 
 // Port is what policy knows of a port: for a VM's, its VSID and MAC (P1).
 type Port struct {

@@ -27,7 +27,6 @@ type checker struct {
 	faults []error
 
 	byVSID map[VSID]*VirtualSubnet
-	pas    map[netip.Addr]int
 }
 
 func (c *checker) fault(object string, index int, field, rule, format string, args ...any) {
@@ -111,21 +110,30 @@ func (c *checker) records() {
 		concrete
 		mac packet.MAC
 	}
+	type user struct {
+		index int
+		mode  Mode
+	}
 	seen := make(map[concrete]int, len(c.set.LookupRecords))
 	wild := map[wildcard]int{}
-	rewritePA := map[netip.Addr]int{}
-	encapPA := map[netip.Addr]int{}
+	users := map[netip.Addr]user{} // of a PA, the first
 	for i := range c.set.LookupRecords {
 		r := &c.set.LookupRecords[i]
 		c.mac(object, i, r.MAC)
 		if !usable(r.PA) {
 			c.fault(object, i, "pa", "P5", "%v is not a unicast address", r.PA)
 		}
+		if r.Type >= numRecordTypes {
+			c.fault(object, i, "type", "P22", "%v is unknown", r.Type)
+		}
 		vs := c.knownSubnet(object, i, r.VSID)
 
-		if r.Type == GatewayWildcard || r.Type == L2Only {
+		if r.wildcard() {
 			if !r.CA.IsUnspecified() {
 				c.fault(object, i, "ca", "C1.1", "a %v record has CA 0.0.0.0 or ::, not %v", r.Type, r.CA)
+			}
+			if r.Router() {
+				c.fault(object, i, "pa", "P21", "%v marks a router record, which is static", r.PA)
 			}
 			key := wildcard{concrete{r.VSID, r.CA}, r.MAC}
 			if first, dup := wild[key]; dup {
@@ -133,42 +141,42 @@ func (c *checker) records() {
 			}
 			wild[key] = i
 		} else {
-			if !usable(r.CA) {
-				c.fault(object, i, "ca", "P5", "%v is not a unicast address", r.CA)
-			} else if vs != nil {
-				c.concreteCA(i, r, vs)
-			}
 			key := concrete{r.VSID, r.CA}
-			if first, dup := seen[key]; dup {
+			first, dup := seen[key]
+			switch {
+			case !usable(r.CA):
+				c.fault(object, i, "ca", "P5", "%v is not a unicast address", r.CA)
+			case dup:
 				c.fault(object, i, "ca", "P6", "lookup_record[%d] already has CA %v in VSID %d", first, r.CA, r.VSID)
+			default:
+				seen[key] = i
+				if vs != nil {
+					c.concreteCA(i, r, vs)
+				}
 			}
-			seen[key] = i
 		}
 
 		if vs == nil || r.Router() {
 			continue
 		}
-		if vs.Mode == NVGRE {
-			encapPA[r.PA] = i
-			if r.UseVMMAC {
-				c.fault(object, i, "use_vm_mac", "P24", "only records of a rewrite subnet may use the VM's MAC")
+		if r.UseVMMAC && vs.Mode != Rewrite {
+			c.fault(object, i, "use_vm_mac", "P24", "only records of a rewrite subnet may use the VM's MAC")
+		}
+		if vs.Mode == Rewrite {
+			if usable(r.PA) && r.CA.IsValid() && r.CA.Is4() != r.PA.Is4() {
+				c.fault(object, i, "pa", "R21", "%v is not of the IP family of CA %v, and a rewrite subnet translates none", r.PA, r.CA)
 			}
-			continue
+			if r.Type == GatewayWildcard {
+				c.fault(object, i, "type", "R25", "a gateway wildcard cannot work in a rewrite subnet")
+			}
 		}
-		if r.CA.Is4() != r.PA.Is4() {
-			c.fault(object, i, "pa", "R21", "%v is not of the IP family of CA %v, and a rewrite subnet translates none", r.PA, r.CA)
-		}
-		if r.Type == GatewayWildcard {
-			c.fault(object, i, "type", "R25", "a gateway wildcard cannot work in a rewrite subnet")
-		}
-		if first, dup := rewritePA[r.PA]; dup {
-			c.fault(object, i, "pa", "R6", "%v is already the PA of lookup_record[%d]; a rewrite subnet needs one PA for each CA", r.PA, first)
-		}
-		rewritePA[r.PA] = i
-	}
-	for pa, i := range rewritePA {
-		if first, shared := encapPA[pa]; shared {
-			c.fault(object, i, "pa", "R6", "%v is also the PA of lookup_record[%d], which is encapsulated", pa, first)
+		first, taken := users[r.PA]
+		switch {
+		case !usable(r.PA):
+		case !taken:
+			users[r.PA] = user{i, vs.Mode}
+		case first.mode == Rewrite || vs.Mode == Rewrite:
+			c.fault(object, i, "pa", "R6", "%v is already the PA of lookup_record[%d]; each record of a rewrite subnet has a PA to itself", r.PA, first.index)
 		}
 	}
 }
@@ -217,7 +225,7 @@ func (c *checker) route(object string, i int, rule string, p netip.Prefix, nextH
 	if !p.IsValid() || p != p.Masked() {
 		c.fault(object, i, "prefix", rule, "%v has bits set behind its length", p)
 	}
-	if !nextHop.IsValid() || nextHop.IsMulticast() || nextHop.Is4() != p.Addr().Is4() {
+	if !usable(nextHop) && !nextHop.IsUnspecified() || p.IsValid() && nextHop.Is4() != p.Addr().Is4() {
 		c.fault(object, i, "next_hop", rule, "%v is not a next hop for %v", nextHop, p)
 	}
 }
@@ -234,16 +242,18 @@ func (c *checker) port(object string, i int, name string) {
 
 func (c *checker) providerAddresses() {
 	const object = "provider_address"
-	c.pas = make(map[netip.Addr]int, len(c.set.ProviderAddresses))
+	pas := make(map[netip.Addr]int, len(c.set.ProviderAddresses))
 	for i, a := range c.set.ProviderAddresses {
 		addr := a.Prefix.Addr()
-		if !usable(addr) {
+		first, dup := pas[addr]
+		switch {
+		case !usable(addr):
 			c.fault(object, i, "address", "P13", "%v is not a unicast address", addr)
-		}
-		if first, dup := c.pas[addr]; dup {
+		case dup:
 			c.fault(object, i, "address", "P13", "%v is already provider_address[%d]", addr, first)
+		default:
+			pas[addr] = i
 		}
-		c.pas[addr] = i
 		if a.VLAN > 4094 {
 			c.fault(object, i, "vlan", "W11", "%d is not a VLAN; use 0 (untagged) to 4094", a.VLAN)
 		}
@@ -256,10 +266,22 @@ func (c *checker) providerAddresses() {
 
 func (c *checker) providerRoutes() {
 	const object = "provider_route"
+	type identity struct {
+		port    string
+		prefix  netip.Prefix
+		nextHop netip.Addr
+	}
+	seen := map[identity]int{}
 	for i, r := range c.set.ProviderRoutes {
 		c.route(object, i, "P16", r.Prefix, r.NextHop)
 		c.port(object, i, r.Port)
-		if !r.NextHop.IsValid() || r.NextHop.IsUnspecified() {
+		id := identity{r.Port, r.Prefix, r.NextHop}
+		if first, dup := seen[id]; dup {
+			c.fault(object, i, "prefix", "P16", "%s[%d] is the same route", object, first)
+			continue
+		}
+		seen[id] = i
+		if !usable(r.NextHop) {
 			continue
 		}
 		onLink := slices.ContainsFunc(c.set.ProviderAddresses, func(a ProviderAddress) bool {
