@@ -199,6 +199,10 @@ func (c *compiler) compileAdjacencies(resolve Resolve) {
 			k := hop{src.Port, src.VLAN, addr}
 			n, ok := hops[k]
 			if !ok {
+				if len(f.NextHops) == int(None) {
+					adj.State = AdjNoRoute // more than an index can name
+					continue
+				}
 				n = uint16(len(f.NextHops))
 				hops[k] = n
 				f.NextHops = append(f.NextHops, Neighbor{Port: src.Port, VLAN: src.VLAN, Addr: addr, From: from, State: AdjUnresolved})
@@ -225,9 +229,9 @@ func (c *compiler) nextHop(s uint16, dst netip.Addr) (addr netip.Addr, from uint
 		}
 		return s, a.IsLinkLocalUnicast()
 	}
-	for _, pa := range c.set.ProviderAddresses {
+	for i, pa := range c.set.ProviderAddresses {
 		if pa.Prefix.Bits() > best && pa.Prefix.Contains(dst) && c.portOf[pa.Port] == src.Port && pa.VLAN == src.VLAN {
-			best, addr, from = pa.Prefix.Bits(), dst, s
+			best, addr, from = pa.Prefix.Bits(), dst, uint16(i)
 		}
 	}
 	for _, r := range c.set.ProviderRoutes {
