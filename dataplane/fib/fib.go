@@ -13,6 +13,7 @@
 package fib
 
 import (
+	"encoding/binary"
 	"net/netip"
 
 	"paca/dataplane/packet"
@@ -98,6 +99,11 @@ const (
 	AdjReady
 )
 
+// String names the state as reports do.
+func (s AdjState) String() string {
+	return [...]string{"no-route", "no-source", "incomplete", "failed", "reachable"}[s]
+}
+
 // MaxOuter is the largest outer header in bytes: tagged Ethernet, IPv6, GRE
 // with key.
 const MaxOuter = 14 + 4 + 40 + 8
@@ -133,6 +139,16 @@ func (f *FIB) Lookup4(rd, ca uint32) *Entry { return f.table4.find(rd, ca) }
 // Lookup6 finds the record of an IPv6 CA in a routing domain, or nil.
 func (f *FIB) Lookup6(rd uint32, ca *[16]byte) *Entry { return f.table6.find(rd, ca) }
 
+// Lookup is Lookup4 or Lookup6, for those who are not in a hurry.
+func (f *FIB) Lookup(rd uint32, ca netip.Addr) *Entry {
+	if ca.Is4() {
+		b := ca.As4()
+		return f.Lookup4(rd, binary.BigEndian.Uint32(b[:]))
+	}
+	b := ca.As16()
+	return f.Lookup6(rd, &b)
+}
+
 // Domain is the routing domain of a VSID, 0 when no virtual subnet has it.
 func (f *FIB) Domain(vsid uint32) uint32 { return f.subnets.find(vsid) }
 
@@ -140,6 +156,18 @@ func (f *FIB) Domain(vsid uint32) uint32 { return f.subnets.find(vsid) }
 // not be LocalVM.
 func (f *FIB) Adj(e *Entry, source uint16) *Adj {
 	return &f.adjs[int(e.Dest)*len(f.PAs)+int(source)]
+}
+
+// BestAdj is the readiest of the ways to the PA of e, which must not be LocalVM,
+// from any PA of this host, of which there is at least one.
+func (f *FIB) BestAdj(e *Entry) *Adj {
+	best := f.Adj(e, 0)
+	for s := range f.PAs {
+		if a := f.Adj(e, uint16(s)); a.State > best.State {
+			best = a
+		}
+	}
+	return best
 }
 
 // BehindPA says whether e's VM lives on another host, behind the given PA, v4 in
