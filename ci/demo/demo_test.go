@@ -74,16 +74,22 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// Who interrupts the demo finds the machine as it was.
-func TestInterruptedDemo(t *testing.T) {
+// A demo that cannot start leaves the machine as it was, also if it was to be
+// kept.
+func TestDemoWithoutPacad(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("SKIP: needs root")
 	}
 	d := demo{instance: fmt.Sprintf("demo%d", os.Getpid()), bin: t.TempDir(), conf: "../../conf/examples"}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := d.run(ctx, true); err == nil {
-		t.Error("an interrupted demo is a success")
+	if err := d.locate(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range d.hosts {
+		d.hosts[i].socket = filepath.Join(t.TempDir(), "sock")
+		d.hosts[i].logFile = d.hosts[i].socket + ".log"
+	}
+	if err := d.run(t.Context(), true); err == nil {
+		t.Error("a demo without pacad is a success")
 	}
 	if left := topo.Leftovers(d.instance); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
