@@ -308,7 +308,7 @@ func (h *host) serveMetrics(context.Context) error {
 	if h.conf.Metrics.Listen == "" {
 		return nil
 	}
-	s, err := metrics.Listen(h.conf.Metrics.Listen, (*source)(h), h.version, h.log)
+	s, err := metrics.Listen(h.conf.Metrics.Listen, (*scrape)(h), h.version, h.log)
 	if err != nil {
 		return h.fault("metrics.listen", err)
 	}

@@ -176,13 +176,13 @@ func (h *report) Neighbors() []*pacav1.Neighbor {
 	return all
 }
 
-// source is a host as a scrape sees it.
-type source host
+// scrape is a host as a scrape sees it.
+type scrape host
 
-var _ metrics.Source = (*source)(nil)
+var _ metrics.Source = (*scrape)(nil)
 
 // Ports implements metrics.Source.
-func (h *source) Ports() []metrics.Port {
+func (h *scrape) Ports() []metrics.Port {
 	var all []metrics.Port
 	for i, p := range h.ports {
 		all = append(all, metrics.Port{Name: h.conf.Ports[i].Name, LinkUp: p.LinkUp(), Stats: p.Stats()})
@@ -191,7 +191,7 @@ func (h *source) Ports() []metrics.Port {
 }
 
 // Workers implements metrics.Source.
-func (h *source) Workers() []metrics.Worker {
+func (h *scrape) Workers() []metrics.Worker {
 	var all []metrics.Worker
 	for i, w := range h.workers {
 		all = append(all, metrics.Worker{Core: h.conf.Workers.Cores[i], Counters: w.Count})
@@ -200,7 +200,7 @@ func (h *source) Workers() []metrics.Worker {
 }
 
 // FIB implements metrics.Source.
-func (h *source) FIB() metrics.FIB {
+func (h *scrape) FIB() metrics.FIB {
 	f := h.fib.Load()
 	return metrics.FIB{Version: f.Version, VirtualSubnets: len(h.set.VirtualSubnets), LookupRecords: len(h.set.LookupRecords), Neighbors: len(f.NextHops)}
 }
