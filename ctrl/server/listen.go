@@ -141,13 +141,17 @@ func removeStale(path string) error {
 		return fmt.Errorf("%s %w; remove it or choose another path", path, ErrNotSocket)
 	}
 	c, err := net.DialTimeout("unix", path, time.Second)
-	if err == nil {
-		_ = c.Close()
-	}
-	if !errors.Is(err, unix.ECONNREFUSED) {
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED): // nobody has it open
+		return os.Remove(path)
+	case err == nil, errors.Is(err, unix.EAGAIN): // the latter is too busy to accept
+		if c != nil {
+			_ = c.Close()
+		}
 		return fmt.Errorf("%s: %w; stop that process or choose another path", path, ErrInUse)
+	default:
+		return fmt.Errorf("whether a process answers on %s is unclear: %w", path, err)
 	}
-	return os.Remove(path)
 }
 
 // listener removes what Listen made, once.

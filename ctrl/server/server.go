@@ -120,11 +120,10 @@ type movingWriter struct {
 	stuck   time.Duration
 }
 
-// move puts off both deadlines: the server's read timeout would otherwise end
-// an answer that takes longer than a request may.
+// move puts off the deadline. It stays with the connection: an answer without a
+// body needs it moved too.
 func (w *movingWriter) move() error {
-	until := time.Now().Add(w.stuck)
-	return errors.Join(w.control.SetReadDeadline(until), w.control.SetWriteDeadline(until))
+	return w.control.SetWriteDeadline(time.Now().Add(w.stuck))
 }
 
 func (w *movingWriter) Write(b []byte) (int, error) {
