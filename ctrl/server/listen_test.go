@@ -215,7 +215,7 @@ func TestListenRace(t *testing.T) {
 			} else {
 				c.Close()
 			}
-			defer l.Close()
+			l.Close()
 		}
 		if n != 1 {
 			t.Fatalf("%d won", n)

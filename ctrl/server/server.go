@@ -106,11 +106,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // stuck. An answer may take for ever as long as it moves.
 func unstuck(next http.Handler, stuck time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		m := &movingWriter{w, http.NewResponseController(w), stuck}
-		if err := m.move(); err != nil {
-			return
-		}
-		next.ServeHTTP(m, r)
+		next.ServeHTTP(&movingWriter{w, http.NewResponseController(w), stuck}, r)
 	})
 }
 
@@ -120,14 +116,8 @@ type movingWriter struct {
 	stuck   time.Duration
 }
 
-// move puts off the deadline. It stays with the connection: an answer without a
-// body needs it moved too.
-func (w *movingWriter) move() error {
-	return w.control.SetWriteDeadline(time.Now().Add(w.stuck))
-}
-
 func (w *movingWriter) Write(b []byte) (int, error) {
-	if err := w.move(); err != nil {
+	if err := w.control.SetWriteDeadline(time.Now().Add(w.stuck)); err != nil {
 		return 0, err
 	}
 	return w.ResponseWriter.Write(b)
