@@ -141,12 +141,16 @@ func (t *Table) AddStatic(k Key, mac packet.MAC) {
 func (t *Table) Delete(k Key) {
 	delete(t.announce, k)
 	if e := t.entries[k]; e != nil {
-		if e.State != Static {
-			t.dynamic--
-		}
-		delete(t.entries, k)
-		t.changed = true
+		t.remove(k, e)
 	}
+}
+
+func (t *Table) remove(k Key, e *entry) {
+	if e.State != Static {
+		t.dynamic--
+	}
+	delete(t.entries, k)
+	t.changed = true
 }
 
 // Want asks for the MAC of k on behalf of from, an address of the same family.
@@ -226,23 +230,24 @@ func (t *Table) set(e *entry, s State, mac packet.MAC, due time.Time) bool {
 	e.State, e.MAC, e.due = s, mac, due
 	e.tries = 0
 	e.wanted = false
-	t.wake(due)
+	t.next = earlier(t.next, due)
 	t.changed = t.changed || changed
 	return changed
 }
 
-// wake makes sure that Next is not later than due.
-func (t *Table) wake(due time.Time) {
-	if !due.IsZero() && (t.next.IsZero() || due.Before(t.next)) {
-		t.next = due
+// earlier is the earlier of two due times, of which zero is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
 	}
+	return a
 }
 
 // Announce tells everybody on the link that from is here: gratuitous ARP (RFC
 // 5227) or unsolicited neighbor advertisement (RFC 4861 7.2.6).
 func (t *Table) Announce(now time.Time, port, vlan uint16, from Source) {
 	t.announce[Key{port, vlan, from.Addr}] = &announcement{mac: from.MAC, due: now, left: announcements}
-	t.wake(now)
+	t.next = earlier(t.next, now)
 }
 
 // Tick sends what is due and gives up what is overdue. A frame belongs to send
@@ -250,7 +255,7 @@ func (t *Table) Announce(now time.Time, port, vlan uint16, from Source) {
 // it is asked for, resolved or failed, is not what it was at the last Tick.
 func (t *Table) Tick(now time.Time, send func(port uint16, frame []byte)) (changed bool) {
 	if !t.next.IsZero() && !now.Before(t.next) {
-		t.next = time.Time{}
+		var next time.Time
 		for k, a := range t.announce {
 			if !now.Before(a.due) {
 				t.sendAnnouncement(k, a, send)
@@ -260,7 +265,7 @@ func (t *Table) Tick(now time.Time, send func(port uint16, frame []byte)) (chang
 					continue
 				}
 			}
-			t.wake(a.due)
+			next = earlier(next, a.due)
 		}
 		for k, e := range t.entries {
 			if e.State == Static {
@@ -269,8 +274,9 @@ func (t *Table) Tick(now time.Time, send func(port uint16, frame []byte)) (chang
 			if !now.Before(e.due) {
 				t.expire(now, k, e, send)
 			}
-			t.wake(e.due)
+			next = earlier(next, e.due)
 		}
+		t.next = next // not what entries had on the way
 	}
 	changed = t.changed
 	t.changed = false
@@ -284,7 +290,7 @@ func (t *Table) expire(now time.Time, k Key, e *entry, send func(port uint16, fr
 	}
 	if e.State == Failed {
 		if !e.wanted {
-			t.Delete(k)
+			t.remove(k, e)
 			e.due = time.Time{}
 			return
 		}
