@@ -5,6 +5,7 @@ SHELL       := bash
 
 GO       ?= go
 PREFIX   ?= /usr/local
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 20s
 KEEP     ?= 0
 STRICT   ?= 0
@@ -14,6 +15,8 @@ SUDO     := $(if $(filter 0,$(shell id -u)),,sudo)
 RACE = ./conf/... ./ctrl/... ./modes/... \
        ./dataplane/count/... ./dataplane/fib/... ./dataplane/neigh/... ./dataplane/policy/... \
        ./dataplane/respond/... ./dataplane/worker/... ./dataplane/port/memport/...
+
+STAMP = -ldflags '-X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
 .PHONY: help deps demo demo-down build test e2e fuzz bench lint fmt check install clean
@@ -26,8 +29,8 @@ deps: ## install the Debian packages that are missing
 
 build: deps ## bin/pacad (needs DPDK) and bin/pacactl (does not)
 	@mkdir -p bin
-	$(GO) build -o bin/pacad ./ctrl/pacad
-	CGO_ENABLED=0 $(GO) build -o bin/pacactl ./ctrl/pacactl
+	$(GO) build $(STAMP) -o bin/pacad ./ctrl/pacad
+	CGO_ENABLED=0 $(GO) build $(STAMP) -o bin/pacactl ./ctrl/pacactl
 
 demo: build ## two hosts, two tenants, real packets, shown and judged; KEEP=1 leaves it running
 	@$(GO) build -o bin/demo ./ci/demo

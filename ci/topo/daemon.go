@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -27,7 +29,7 @@ type Setup struct {
 }
 
 // Start runs `PROGRAM run -c CONFIG` inside a host and returns once the control
-// socket answers.
+// socket answers a question: listening alone is not yet being up.
 func (t *Topology) Start(host string, setup Setup) (*Daemon, error) {
 	log, err := os.OpenFile(setup.LogFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
@@ -68,9 +70,20 @@ func (d *Daemon) start() error {
 }
 
 func (d *Daemon) ready(timeout time.Duration) error {
+	client := http.Client{Timeout: timeout, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var dialer net.Dialer
+			return dialer.DialContext(ctx, "unix", d.Socket)
+		},
+	}}
 	for deadline := time.Now().Add(timeout); time.Now().Before(deadline); {
-		if c, err := net.Dial("unix", d.Socket); err == nil {
-			return c.Close()
+		answer, err := client.Post("http://pacad/paca.v1.Control/Status", "application/json", strings.NewReader("{}"))
+		if err == nil {
+			answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				return nil
+			}
 		}
 		select {
 		case <-d.exited:
