@@ -1,7 +1,9 @@
 package neigh
 
 import (
+	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -13,6 +15,8 @@ import (
 
 	"paca/dataplane/packet"
 )
+
+var seedFlag = flag.Uint64("seed", 0, "repeat the random test of this seed")
 
 var (
 	start = time.Date(2013, 10, 17, 0, 0, 0, 0, time.UTC)
@@ -521,5 +525,99 @@ func TestAllIsSorted(t *testing.T) {
 	}
 	for range s.All() {
 		break // may be left early
+	}
+}
+
+// Anything in any order: the table keeps its promises.
+func TestRandomLife(t *testing.T) {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("repeat with -seed=%d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	for range 50 {
+		table, now := New(Config{MaxEntries: 8}), start
+		macs := []packet.MAC{{}, mac1, mac2, packet.Broadcast}
+		known := map[Key]Entry{}       // at the last Tick
+		static := map[Key]packet.MAC{} // must never change
+		asked := map[Key]time.Time{}   // when the last question to all went out
+		key := func() (Key, Source) {
+			i := byte(r.IntN(12))
+			if r.IntN(2) == 0 {
+				return Key{Addr: netip.AddrFrom4([4]byte{10, 0, 0, 1 + i})}, ours4
+			}
+			return Key{Port: 1, VLAN: 5, Addr: netip.AddrFrom16([16]byte{0: 0xfd, 15: 1 + i})}, ours6
+		}
+		send := func(port uint16, frame []byte) {
+			var l packet.Layout
+			if f := packet.Parse(frame, &l); f != packet.OK {
+				t.Fatalf("sent %x: %v", frame, f)
+			}
+			m, ok := Classify(frame, &l)
+			if !ok {
+				t.Fatalf("sent %x: not a message", frame)
+			}
+			if eth := packet.Ethernet(frame); m.Kind != NA && m.Sender != m.Target && eth.Dst().IsMulticast() {
+				k := Key{port, l.TCI, m.Target}
+				if last, ok := asked[k]; ok && now.Sub(last) < 250*time.Millisecond && known[k].State == Incomplete {
+					t.Fatalf("%v asked for again after %v", k, now.Sub(last))
+				}
+				asked[k] = now
+			}
+		}
+		for range 400 {
+			now = now.Add(time.Duration(r.Int64N(int64(2 * time.Second))))
+			k, from := key()
+			switch r.IntN(12) {
+			case 0, 1, 2, 3:
+				table.Want(now, k, from)
+			case 4, 5, 6:
+				table.Learn(now, k, macs[r.IntN(len(macs))], r.IntN(2) == 0)
+			case 7, 8:
+				table.Hear(now, k.Port, k.VLAN, Message{Kind: Kind(1 + r.IntN(4)), Sender: k.Addr, SenderMAC: macs[r.IntN(len(macs))], Solicited: r.IntN(2) == 0, Override: r.IntN(2) == 0})
+			case 9:
+				table.Announce(now, k.Port, k.VLAN, from)
+			case 10:
+				if r.IntN(10) == 0 {
+					table.AddStatic(k, mac1)
+					static[k] = mac1
+				}
+			case 11:
+				table.Delete(k)
+				delete(static, k)
+				delete(known, k)
+				delete(asked, k)
+			}
+			changed := table.Tick(now, send)
+			if next := table.Next(); !next.IsZero() && !next.After(now) {
+				t.Fatalf("Next %v is not after the Tick at %v", next, now)
+			}
+			seen, dynamic := map[Key]Entry{}, 0
+			for k, e := range table.All() {
+				seen[k] = e
+				if e.State.Resolved() == e.MAC.IsZero() || e.MAC.IsMulticast() || e.State == None {
+					t.Fatalf("%v: %+v", k, e)
+				}
+				if mac, ok := static[k]; ok != (e.State == Static) || ok && mac != e.MAC {
+					t.Fatalf("%v: %+v, static %v", k, e, ok)
+				}
+				if e.State != Static {
+					dynamic++
+				}
+				if before, ok := known[k]; !changed && (!ok || before.MAC != e.MAC || before.State.Resolved() != e.State.Resolved()) {
+					t.Fatalf("%v: %+v was %+v, and no change was reported", k, e, before)
+				}
+			}
+			for k := range known {
+				if _, ok := seen[k]; !ok && !changed {
+					t.Fatalf("%v is gone, and no change was reported", k)
+				}
+			}
+			if dynamic > 8 {
+				t.Fatalf("%d entries, want at most 8", dynamic)
+			}
+			known = seen
+		}
 	}
 }
