@@ -125,24 +125,27 @@ func (d *demo) iperf(ctx context.Context, client, server, to string) (string, er
 		return "", err
 	}
 	defer func() { _ = listen.Process.Kill(); _ = listen.Wait() }()
-	var out string
-	var err error
-	for range 20 { // until the server listens
-		if out, err = d.output(ctx, client, "iperf3", "-c", to, "-t", "2", "-J"); err == nil || ctx.Err() != nil {
-			break
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
 	var report struct {
-		Error string
+		Error string // with -J an error is in the report, and the exit code 0
 		End   struct {
 			Received struct {
 				Rate float64 `json:"bits_per_second"`
 			} `json:"sum_received"`
 		}
 	}
-	if jsonErr := json.Unmarshal([]byte(out), &report); jsonErr != nil || err != nil {
-		return "", errors.Join(err, jsonErr, errors.New(report.Error))
+	for range 20 { // until the server listens
+		out, err := d.output(ctx, client, "iperf3", "-c", to, "-t", "2", "-J")
+		report.Error = ""
+		if err := errors.Join(err, json.Unmarshal([]byte(out), &report)); err != nil {
+			return "", err
+		}
+		if report.Error == "" {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if report.Error != "" {
+		return "", errors.New(report.Error)
 	}
 	if report.End.Received.Rate == 0 {
 		return "", errors.New("nothing received")
