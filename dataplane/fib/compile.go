@@ -214,14 +214,14 @@ func (c *compiler) compileAdjacencies(resolve Resolve) {
 	f.resolve(resolve)
 }
 
-// nextHop finds where PA s of this host sends packets for dst: the longest
-// prefix wins, then the lowest metric (P16). A route counts when its next hop is
-// on the link of s: in the on-link prefix of a PA of the same port and VLAN,
-// which is then the address to ask from.
+// nextHop finds where PA s of this host sends packets for dst, and which PA asks
+// for its MAC: the longest prefix wins, then the lowest metric (P16). A route
+// counts when its next hop is on the link of s, in the on-link prefix of a PA of
+// the same port and VLAN.
 func (c *compiler) nextHop(s uint16, dst netip.Addr) (addr netip.Addr, from uint16) {
 	src := &c.fib.PAs[s]
 	best, metric := -1, uint32(0)
-	onLink := func(a netip.Addr) (uint16, bool) {
+	onLink := func(a netip.Addr) (asker uint16, ok bool) {
 		for i, pa := range c.fib.PAs {
 			if pa.Port == src.Port && pa.VLAN == src.VLAN && c.set.ProviderAddresses[i].Prefix.Contains(a) {
 				return uint16(i), true
@@ -229,9 +229,9 @@ func (c *compiler) nextHop(s uint16, dst netip.Addr) (addr netip.Addr, from uint
 		}
 		return s, a.IsLinkLocalUnicast()
 	}
-	for i, pa := range c.set.ProviderAddresses {
+	for _, pa := range c.set.ProviderAddresses {
 		if pa.Prefix.Bits() > best && pa.Prefix.Contains(dst) && c.portOf[pa.Port] == src.Port && pa.VLAN == src.VLAN {
-			best, addr, from = pa.Prefix.Bits(), dst, uint16(i)
+			best, addr = pa.Prefix.Bits(), dst
 		}
 	}
 	for _, r := range c.set.ProviderRoutes {
@@ -241,12 +241,15 @@ func (c *compiler) nextHop(s uint16, dst netip.Addr) (addr netip.Addr, from uint
 		if bits := r.Prefix.Bits(); bits < best || bits == best && r.Metric >= metric {
 			continue
 		}
-		if r.NextHop.IsUnspecified() {
-			best, metric, addr, from = r.Prefix.Bits(), r.Metric, dst, s
-		} else if asker, ok := onLink(r.NextHop); ok {
-			best, metric, addr, from = r.Prefix.Bits(), r.Metric, r.NextHop, asker
+		hop := r.NextHop
+		if hop.IsUnspecified() {
+			hop = dst
+		} else if _, ok := onLink(hop); !ok {
+			continue
 		}
+		best, metric, addr = r.Prefix.Bits(), r.Metric, hop
 	}
+	from, _ = onLink(addr)
 	return addr, from
 }
 
