@@ -92,7 +92,7 @@ func Detach(port PortID) error {
 // DevInfo is what a driver says of its device.
 type DevInfo struct {
 	Driver                       string
-	MinMTU, MaxMTU               int // MaxMTU 0: the driver has no opinion
+	MinMTU, MaxMTU               int
 	MaxRxQueues, MaxTxQueues     int
 	RxOffloadCapa, TxOffloadCapa uint64 // RTE_ETH_RX_OFFLOAD_*, RTE_ETH_TX_OFFLOAD_*
 	RSSOffloads                  uint64 // RTE_ETH_RSS_*
@@ -113,8 +113,11 @@ func DevInfoGet(port PortID) (DevInfo, error) {
 		TxOffloadCapa: uint64(i.tx_offload_capa),
 		RSSOffloads:   uint64(i.flow_type_rss_offloads),
 	}
-	if i.max_mtu != C.UINT16_MAX {
-		d.MaxMTU = int(i.max_mtu)
+	// The two limits that a configuration is held to, as the library does:
+	// what a frame has beyond its MTU is the difference, or Ethernet's 18.
+	d.MaxMTU = int(i.max_mtu)
+	if i.max_mtu == C.UINT16_MAX || i.max_rx_pktlen <= C.uint32_t(i.max_mtu) {
+		d.MaxMTU = min(d.MaxMTU, int(i.max_rx_pktlen)-C.RTE_ETHER_HDR_LEN-C.RTE_ETHER_CRC_LEN)
 	}
 	return d, nil
 }
@@ -233,6 +236,9 @@ func StatsGet(port PortID) (Stats, error) {
 		OErrors: uint64(s.oerrors), RxNoMbuf: uint64(s.rx_nombuf),
 	}, nil
 }
+
+// StatsReset begins the counting anew.
+func StatsReset(port PortID) error { return errnoOf(C.rte_eth_stats_reset(C.uint16_t(port))) }
 
 // XStat is one counter that only this kind of device has.
 type XStat struct {

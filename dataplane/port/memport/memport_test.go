@@ -174,3 +174,25 @@ func BenchmarkEcho(b *testing.B) {
 		p.Visit(0, discard)
 	}
 }
+
+func TestPairOfUnequalMTU(t *testing.T) {
+	pool := mbuf.NewHeap(4, mbuf.DefaultDataRoom)
+	p, q, err := NewPair(Config{MTU: 200, Pool: pool}, Config{MTU: 100, Pool: pool})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkts := make([]*mbuf.Mbuf, 2)
+	pool.Alloc(pkts)
+	pkts[0].SetData(porttest.Frame(0, 123)) // MTU + 14 + 8 = 122
+	pkts[1].SetData(porttest.Frame(1, 122))
+	if n := p.Tx(0, pkts); n != 2 {
+		t.Fatalf("%d of 2 taken", n)
+	}
+	if n := q.Rx(0, pkts); n != 1 || !bytes.Equal(pkts[0].Data(), porttest.Frame(1, 122)) {
+		t.Errorf("%d received", n)
+	}
+	pool.Free(pkts[:1])
+	if s := q.Stats(); s.RxErrors != 1 || pool.Available() != 4 {
+		t.Errorf("%+v, %d of 4 buffers back", s, pool.Available())
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,9 +34,8 @@ type Subject struct {
 	// taken all while nobody received; 0 means that the device never fills
 	// up (it hands frames to a kernel that drops).
 	Backlog int
-	// CountsLate says that the device counts what it sent only once it was
-	// fetched, or not exactly.
-	CountsLate bool
+	// NoBytes says that the device counts packets alone.
+	NoBytes bool
 }
 
 // etherType is IEEE 802's Local Experimental 1: no kernel makes or answers it,
@@ -283,7 +283,7 @@ func txPrepended(t *testing.T, s Subject) {
 
 func txBounded(t *testing.T, s Subject) {
 	if s.Backlog == 0 {
-		t.Skip("the device never fills up")
+		return // the device never fills up
 	}
 	before := s.Pool.Available()
 	sent := 0
@@ -325,7 +325,7 @@ func stats(t *testing.T, s Subject) {
 		{"TxPackets", after.TxPackets - before.TxPackets, uint64(len(out))},
 		{"TxBytes", after.TxBytes - before.TxBytes, total(out)},
 	} {
-		if s.CountsLate && c.name[0] == 'T' {
+		if s.NoBytes && strings.HasSuffix(c.name, "Bytes") {
 			continue
 		}
 		if c.got < c.want {

@@ -1,0 +1,328 @@
+// Package ethdev is a port.Port over a DPDK Ethernet device: it knows which
+// device a configuration's device string means, plugs it in, and starts it.
+//
+// Floor 1. It imports dataplane/dpdk and the port contract, never packets or
+// policy.
+//
+// Device strings are
+//
+//	0000:3b:00.0[,devargs]                a PCI device
+//	tap:NAME                              a tap interface, made here
+//	af_packet:IFACE                       an interface of the kernel
+//	af_xdp:IFACE                          the same, through XDP
+//	vhost-user:PATH[,client]              the host's side of a VM's card
+//	virtio-user:PATH                      the VM's side
+//	memif:PATH[,id=N,role=server|client]  shared memory; server unless told
+//	vdev:ANY                              any virtual device, as DPDK writes it
+//
+// What drivers do that a user of ports should know: af_packet and af_xdp also
+// receive what the kernel itself sends on the interface (af_packet), and VLAN
+// tags that the kernel stripped come as mbuf.RxVLANStripped.
+package ethdev
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"paca/dataplane/dpdk"
+	"paca/dataplane/mbuf"
+	"paca/dataplane/port"
+)
+
+// overhead is what a frame may have beyond the MTU: Ethernet and two VLAN tags.
+const overhead = 14 + 4 + 4
+
+// Config describes a port. Device and Pool are required.
+type Config struct {
+	Name        string        // of the port, for errors; default Device
+	Device      string        // as above
+	MTU         int           // largest L3 packet in bytes; 0: what the device has
+	RxQueues    int           // default 1
+	TxQueues    int           // default 1
+	Descriptors int           // per queue, rounded to what the device can have; default 1024
+	Pool        *dpdk.Mempool // fills the receive queues
+	TxOffloads  uint64        // RTE_ETH_TX_OFFLOAD_*, of those that TxOffloadCapa has
+}
+
+// Port is one started device.
+type Port struct {
+	id    dpdk.PortID
+	plug  plug
+	name  string
+	info  port.Info
+	capas dpdk.DevInfo
+
+	mu     sync.Mutex // of control; bursts take no lock
+	closed bool
+	last   port.Stats // once closed
+}
+
+var _ port.Port = (*Port)(nil)
+
+// control lets one port at a time be plugged in or out.
+var control sync.Mutex
+
+// New plugs in and starts a device. The network namespace is the calling
+// thread's. Drivers whose queues come in pairs get as many of both kinds; Info
+// says how many, and all receive queues want to be polled.
+func New(c Config) (*Port, error) {
+	if c.Name == "" {
+		c.Name = c.Device
+	}
+	if c.Descriptors == 0 {
+		c.Descriptors = 1024
+	}
+	c.RxQueues, c.TxQueues = max(c.RxQueues, 1), max(c.TxQueues, 1)
+
+	runtime.LockOSThread() // one namespace for all steps
+	defer runtime.UnlockOSThread()
+	control.Lock()
+	defer control.Unlock()
+
+	p := &Port{name: c.Name}
+	err := p.plugIn(&c)
+	if err == nil {
+		if err = p.start(c); err != nil {
+			err = errors.Join(err, dpdk.Detach(p.id))
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.unplug())
+	}
+	return p, nil
+}
+
+func (p *Port) plugIn(c *Config) (err error) {
+	if p.plug, err = open(c); err == nil {
+		p.id, err = dpdk.Probe(p.plug.devargs)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case p.plug.hint != "":
+		return fmt.Errorf("ethdev: port %s: %s: %w: %s", c.Name, c.Device, err, p.plug.hint)
+	}
+	return fmt.Errorf("ethdev: port %s: %s: %w", c.Name, c.Device, err)
+}
+
+// start takes the plugged device through DPDK's steps.
+func (p *Port) start(c Config) error {
+	rx, tx := c.RxQueues, c.TxQueues
+	if p.plug.paired {
+		rx, tx = max(rx, tx), max(rx, tx)
+	}
+	rxDescriptors, txDescriptors := c.Descriptors, c.Descriptors
+	mtu := c.MTU
+	for _, step := range []struct {
+		what string
+		do   func() error
+	}{
+		{"device info", func() (err error) { p.capas, err = dpdk.DevInfoGet(p.id); return }},
+		{"queues", func() error { return fits(p.capas, rx, tx) }},
+		{"mtu", func() (err error) {
+			if mtu == 0 {
+				if mtu, err = p.mtu(); err != nil {
+					return err
+				}
+			}
+			if p.plug.iface == "" {
+				err = p.carries(mtu)
+			}
+			return errors.Join(err, holds(c.Pool, mtu))
+		}},
+		{"configure", func() error {
+			conf := dpdk.DevConf{RxQueues: rx, TxQueues: tx, TxOffloads: c.TxOffloads}
+			if p.plug.iface == "" {
+				conf.MTU = mtu
+			}
+			if rx > 1 {
+				conf.RSS = p.capas.RSSOffloads
+			}
+			return dpdk.DevConfigure(p.id, conf)
+		}},
+		{fmt.Sprintf("set mtu %d", c.MTU), func() error {
+			switch {
+			case c.MTU == 0:
+				return nil
+			case p.plug.iface != "":
+				return setInterfaceMTU(p.plug.iface, c.MTU)
+			}
+			return optional(dpdk.SetMTU(p.id, c.MTU))
+		}},
+		{"descriptors", func() (err error) {
+			rxDescriptors, txDescriptors, err = dpdk.AdjustDescriptors(p.id, rxDescriptors, txDescriptors)
+			return
+		}},
+		{"receive queue", func() error {
+			return each(rx, func(q int) error { return dpdk.RxQueueSetup(p.id, q, rxDescriptors, c.Pool) })
+		}},
+		{"transmit queue", func() error {
+			return each(tx, func(q int) error { return dpdk.TxQueueSetup(p.id, q, txDescriptors) })
+		}},
+		{"promiscuous", func() error {
+			if !p.plug.promiscuous {
+				return nil
+			}
+			return optional(dpdk.PromiscuousEnable(p.id))
+		}},
+		{"start", func() error { return dpdk.DevStart(p.id) }},
+		{"describe", func() error { return p.describe(c.Device, rx, tx) }},
+	} {
+		if err := step.do(); err != nil {
+			return fmt.Errorf("ethdev: port %s: %s: %w", c.Name, step.what, err)
+		}
+	}
+	return nil
+}
+
+func fits(i dpdk.DevInfo, rx, tx int) error {
+	if rx > i.MaxRxQueues || tx > i.MaxTxQueues {
+		return fmt.Errorf("%d receive and %d transmit asked for, the device has %d and %d", rx, tx, i.MaxRxQueues, i.MaxTxQueues)
+	}
+	return nil
+}
+
+// mtu is the device's present MTU.
+func (p *Port) mtu() (int, error) {
+	if p.plug.iface != "" {
+		return interfaceMTU(p.plug.iface)
+	}
+	return dpdk.MTU(p.id)
+}
+
+// carries tells whether the device takes packets of mtu bytes.
+func (p *Port) carries(mtu int) error {
+	switch {
+	case mtu > p.capas.MaxMTU:
+		return fmt.Errorf("%d is above the device's maximum of %d", mtu, p.capas.MaxMTU)
+	case mtu < p.capas.MinMTU:
+		return fmt.Errorf("%d is below the device's minimum of %d", mtu, p.capas.MinMTU)
+	}
+	return nil
+}
+
+// holds tells whether a packet of mtu bytes fits one buffer.
+func holds(pool *dpdk.Mempool, mtu int) error {
+	if room := pool.DataRoom() - mbuf.Headroom; mtu+overhead > room {
+		return fmt.Errorf("%d, but the pool's buffers hold frames of %d bytes", mtu, room)
+	}
+	return nil
+}
+
+// describe fills info, which holds from now on, and begins the counting.
+func (p *Port) describe(device string, rx, tx int) error {
+	p.info = port.Info{Device: device, Driver: p.capas.Driver, RxQueues: rx, TxQueues: tx}
+	link, err := dpdk.LinkGet(p.id)
+	if err := optional(err); err != nil {
+		return err
+	}
+	p.info.LinkUp = link.Up || err != nil // no link state: up
+	if p.info.MAC, err = dpdk.MACAddr(p.id); err != nil {
+		return err
+	}
+	if p.info.MTU, err = p.mtu(); err != nil {
+		return err
+	}
+	return optional(dpdk.StatsReset(p.id))
+}
+
+// optional forgives a driver that lacks a step.
+func optional(err error) error {
+	if errors.Is(err, syscall.ENOTSUP) {
+		return nil
+	}
+	return err
+}
+
+func each(queues int, do func(queue int) error) error {
+	for q := range queues {
+		if err := do(q); err != nil {
+			return fmt.Errorf("%d: %w", q, err)
+		}
+	}
+	return nil
+}
+
+// Rx implements port.Port.
+func (p *Port) Rx(queue int, pkts []*mbuf.Mbuf) int { return dpdk.RxBurst(p.id, queue, pkts) }
+
+// Tx implements port.Port.
+func (p *Port) Tx(queue int, pkts []*mbuf.Mbuf) int { return dpdk.TxBurst(p.id, queue, pkts) }
+
+// Info implements port.Port.
+func (p *Port) Info() port.Info { return p.info }
+
+// TxOffloadCapa are the transmit offloads the device could do,
+// RTE_ETH_TX_OFFLOAD_*.
+func (p *Port) TxOffloadCapa() uint64 { return p.capas.TxOffloadCapa }
+
+// LinkUp is the state of the wire now.
+func (p *Port) LinkUp() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	link, err := dpdk.LinkGet(p.id)
+	return link.Up || errors.Is(err, syscall.ENOTSUP)
+}
+
+// Stats implements port.Port.
+func (p *Port) Stats() port.Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stats()
+}
+
+func (p *Port) stats() port.Stats {
+	if p.closed {
+		return p.last
+	}
+	s, err := dpdk.StatsGet(p.id)
+	if err != nil {
+		return p.last
+	}
+	p.last = port.Stats{
+		RxPackets: s.IPackets, RxBytes: s.IBytes, TxPackets: s.OPackets, TxBytes: s.OBytes,
+		RxMissed: s.IMissed, RxNoBuffer: s.RxNoMbuf, RxErrors: s.IErrors, TxErrors: s.OErrors,
+	}
+	return p.last
+}
+
+// XStats are the counters that only this device has.
+func (p *Port) XStats() ([]dpdk.XStat, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, fmt.Errorf("ethdev: port %s: closed", p.name)
+	}
+	return dpdk.XStatsGet(p.id)
+}
+
+// Close implements port.Port. Closing twice is an error.
+func (p *Port) Close() error {
+	control.Lock()
+	defer control.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return fmt.Errorf("ethdev: port %s: already closed", p.name)
+	}
+	p.stats()
+	p.closed = true
+	if err := errors.Join(dpdk.DevStop(p.id), dpdk.Detach(p.id), p.unplug()); err != nil {
+		return fmt.Errorf("ethdev: port %s: close: %w", p.name, err)
+	}
+	return nil
+}
+
+// unplug undoes what open did beyond DPDK.
+func (p *Port) unplug() error {
+	if p.plug.close == nil {
+		return nil
+	}
+	return p.plug.close()
+}
