@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -26,13 +27,14 @@ func (l *lab) refusal(t *testing.T, config string) []string {
 	}
 	var lines []string
 	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
-		if strings.HasPrefix(line, "time=") {
-			continue
+		if !logLine.MatchString(line) {
+			lines = append(lines, line)
 		}
-		lines = append(lines, line)
 	}
 	return lines
 }
+
+var logLine = regexp.MustCompile(`^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (DEBUG|INFO|WARN|ERROR) `)
 
 // residue is where a pacad could leave something: the lab's folder, DPDK's
 // run-time folder, huge pages.
@@ -74,7 +76,7 @@ mac = "10:10:10:10:11:09"
 		{"duplicate port", "[[provider_address]]", secondBlue + "[[provider_address]]", "", "port[3].name", "port[1].name"},
 		{"unknown device kind", "af_packet:blue1", "pigeon:blue1", "pigeon:blue1", "port[1].device", "pigeon"},
 		{"missing interface", "af_packet:blue1", "af_packet:nobody", "af_packet:nobody", "port[1].device", "nobody"},
-		{"no huge pages", `hugepages = "none" `, `hugepages = "2M" `, `"2M"`, "eal.hugepages", "huge"},
+		{"no huge pages", `hugepages = "none" `, `hugepages = "2M" `, `"2M"`, "eal.hugepages", "2M pages"},
 		{"core that does not exist", "cores = [0]", "cores = [1000]", "cores = [1000]", "workers.cores[0]", "1000"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -79,6 +79,7 @@ def case(to, rule, name, frame, reason=None, out=None):
         c["reason"] = reason
     else:
         c["out"] = raw(out).hex()
+    c["fragment"] = "fragment" in name
     to.append(c)
 
 
@@ -176,6 +177,9 @@ carried("W7", "802.1ad tag off", Ether(src=BLUE1, dst=BLUE2, type=0x88A8) / Dot1
 carried("W7", "two tags off", Ether(src=BLUE1, dst=BLUE2) / Dot1Q(vlan=5) / Dot1Q(vlan=6) / ask, plain)
 carried("L7", "the destination MAC plays no part", sent(ask, dst="10:10:10:10:12:07"), plain)
 
+for name, frag, flags in (("first", 0, "MF"), ("later", 3, 0)):
+    piece = sent(IP(src="10.1.1.11", dst="10.1.1.12", proto=17, frag=frag, flags=flags) / Raw(bytes(24)))
+    carried("W1", name + " fragment", piece, piece)
 over6 = sent(echo(src="10.1.1.21", dst="10.1.1.22"))
 carried("W9", "IPv4 over IPv6", over6, over6)
 over6 = sent(echo6(src="fd00:10:1:1::21", dst="fd00:10:1:1::22"))
