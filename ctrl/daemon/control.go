@@ -104,7 +104,7 @@ func (c *control) learn(now time.Time, p *worker.ControlFrame) {
 	f := c.fib.Load()
 	for i := range f.PAs {
 		pa := &f.PAs[i]
-		if pa.Port == p.Port && pa.VLAN == vlan && addrOf(pa) == m.Sender && pa.MAC != m.SenderMAC {
+		if pa.Port == p.Port && pa.VLAN == vlan && addrOf(pa) == m.Sender && !m.SenderMAC.IsZero() && pa.MAC != m.SenderMAC {
 			c.log.Error("another machine claims a provider address of this host", "address", m.Sender, "mac", m.SenderMAC, "rule", "P14")
 			return
 		}

@@ -73,16 +73,16 @@ func stayOff(workers int, others *unix.CPUSet) error {
 // ealArgs are the EAL's arguments for what was configured.
 func ealArgs(c *conf.Config) ([]string, error) {
 	// Hosts share nothing with each other or with the file system.
-	args := []string{"--in-memory", "--no-telemetry", "-m", strconv.Itoa(c.EAL.Memory)}
+	args := []string{"--no-telemetry", "-m", strconv.Itoa(c.EAL.Memory)}
 	pages, err := hugepages(c)
 	if err != nil {
 		return nil, err
 	}
 	if pages {
 		// vhost-user hands memory over as a short list of files.
-		args = append(args, "--single-file-segments")
+		args = append(args, "--in-memory", "--single-file-segments")
 	} else {
-		args = append(args, "--no-huge")
+		args = append(args, "--no-huge", "--no-shconf") // refuses --in-memory
 	}
 	pci := false
 	for _, p := range c.Ports {
