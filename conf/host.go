@@ -110,7 +110,8 @@ type Neighbor struct {
 
 // NVGRE is [nvgre].
 type NVGRE struct {
-	FlowID FlowID
+	FlowID  FlowID
+	DSCPECN DSCPECN
 }
 
 // FlowID is what goes into the low 8 bits of the GRE key. // W5
@@ -120,6 +121,15 @@ type FlowID string
 const (
 	FlowIDHash FlowID = "hash" // of the inner flow
 	FlowIDZero FlowID = "zero" // for peers that match the whole key
+)
+
+// DSCPECN is what the outer header says of class and congestion. // W16
+type DSCPECN string
+
+// The choices of nvgre.dscp_ecn.
+const (
+	DSCPECNCopy DSCPECN = "copy" // of the tenant's packet
+	DSCPECNZero DSCPECN = "zero" // for fabrics where tenants must not choose a class
 )
 
 // PolicySource is [policy]: where policy lives.
@@ -158,7 +168,7 @@ func Defaults() Config {
 		Host:    Host{Name: machine},
 		EAL:     EAL{Memory: 512, Hugepages: HugepagesAuto},
 		Workers: Workers{Idle: IdleAdaptive},
-		NVGRE:   NVGRE{FlowID: FlowIDHash},
+		NVGRE:   NVGRE{FlowID: FlowIDHash, DSCPECN: DSCPECNCopy},
 		Policy:  PolicySource{Store: "memory"},
 		Control: Control{Socket: "/run/paca/paca.sock", Group: DefaultGroup},
 		Log:     Log{Level: slog.LevelInfo},
@@ -271,6 +281,7 @@ func (c *Config) read(root *table) {
 	})
 	root.table("nvgre", func(t *table) {
 		optional(t, "flow_id", &c.NVGRE.FlowID, oneOf(FlowIDHash, FlowIDZero))
+		optional(t, "dscp_ecn", &c.NVGRE.DSCPECN, oneOf(DSCPECNCopy, DSCPECNZero))
 	})
 	root.table("policy", func(t *table) {
 		optional(t, "store", &c.Policy.Store, store)

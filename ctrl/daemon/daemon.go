@@ -248,10 +248,14 @@ func (h *host) startWorkers(context.Context) error {
 		}
 		running.Wait()
 	})
+	choices := modes.Config{NVGRE: nvgre.Config{
+		ZeroFlowID: h.conf.NVGRE.FlowID == conf.FlowIDZero,
+		ZeroTOS:    h.conf.NVGRE.DSCPECN == conf.DSCPECNZero,
+	}}
 	for i, core := range h.conf.Workers.Cores {
 		w := worker.New(worker.Config{
 			FIB:      &h.fib,
-			Modes:    modes.New(modes.Config{NVGRE: nvgre.Config{ZeroFlowID: h.conf.NVGRE.FlowID == conf.FlowIDZero}}),
+			Modes:    modes.New(choices),
 			Ports:    ports,
 			Pool:     h.pool,
 			Poll:     poll[i],
