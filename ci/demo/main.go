@@ -192,16 +192,16 @@ func (d *demo) remove() error {
 func (d *demo) howToLook() {
 	h := d.hosts[0]
 	fmt.Printf(`
-It is still running. To look around:
+It is still running. To look around, as root:
 
-  ip netns exec %[1]s ping 10.1.1.12                                inside Blue
-  ip netns exec %[2]s ping 10.1.1.12                                 inside Red
-  ip netns exec %[3]s tshark -i %[4]s -f 'ip proto 47' -V -O gre   on the router
-  %[5]s/pacactl --socket %[6]s status                   and: port list, lookup-record list, drops
+  ip netns exec %[1]s ping 10.1.1.12        # inside Blue
+  ip netns exec %[2]s ping 10.1.1.12         # inside Red: the same address, another VM
+  ip netns exec %[3]s tshark -i %[4]s -f 'ip proto 47' -V -O gre
   ip netns exec %[7]s curl -s %[8]s/metrics
+  %[5]s/pacactl --socket %[6]s status           # port list, lookup-record list, drops
   tail -f %[9]s
 
-  make demo-down                                                           to remove every trace
+make demo-down removes every trace.
 `, d.net.NS(topo.Blue1), d.net.NS(topo.Red1), d.net.NS(topo.Router), topo.ToHost1,
 		d.bin, h.socket, d.net.NS(h.name), h.metrics, h.logFile)
 }

@@ -25,6 +25,9 @@ type result struct {
 
 // check runs one part of the showing and keeps what came of it.
 func (d *demo) check(ctx context.Context, what string, f func(context.Context) (seen string, err error)) {
+	if ctx.Err() != nil {
+		return // interrupted: the rest is not shown
+	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	seen, err := f(ctx)
@@ -261,7 +264,7 @@ func (d *demo) onTheWire(ctx context.Context, vm, vsid string) (string, error) {
 	if fmt.Sprint(key>>8) != vsid || proto != 0x6558 || outs != topo.PA1+",10.1.1.11" || ins != topo.PA2+",10.1.1.12" {
 		return "", errors.New(seen)
 	}
-	return fmt.Sprintf("VSID %d (0x%06x), FlowID %d", key>>8, key>>8, key&0xff), nil
+	return fmt.Sprintf("key 0x%08x is VSID %d (0x%06x) and FlowID %d (0x%02x)", key, key>>8, key>>8, key&0xff, key&0xff), nil
 }
 
 // tshark warns on stderr that it runs as root: only its answer counts.
