@@ -285,7 +285,6 @@ func TestInterrupt(t *testing.T) {
 
 // Text gives way to numbers, and none of it is lost.
 func TestLayOut(t *testing.T) {
-	huge := decimal(math.MaxUint64)
 	long, huge := strings.Repeat("ä", 90), decimal(math.MaxUint64)
 	got := layOut([]column{{"A", text}, {"N", number}, {"TEXT", text}},
 		[][]string{{long, huge, "one two three " + strings.Repeat("x", 70)}, {"b", "1", ""}})
