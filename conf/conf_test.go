@@ -197,6 +197,7 @@ func TestHostFileFaults(t *testing.T) {
 		{`vsid = 6001`, ``, `20: port[1].vsid: is missing; say which virtual subnet the VM is in, 4096 to 16777214`},
 		{`mac = "10:10:10:10:11:05"`, ``, `20: port[1].mac: is missing; write the MAC of the VM's network card`},
 		{`"10:10:10:10:11:05"`, `"10:10:10:10:11"`, `25: port[1].mac: "10:10:10:10:11" is not a MAC address; write 02:00:00:00:01:01`},
+		{`"10:10:10:10:11:05"`, `"10101010110500"`, `25: port[1].mac: "10101010110500" is not a MAC address; write 02:00:00:00:01:01`},
 		{`"10:10:10:10:11:05"`, `"10:10:10-10:11:05"`, `25: port[1].mac: "10:10:10-10:11:05" is not a MAC address; write 02:00:00:00:01:01`},
 		{`"10:10:10:10:11:05"`, `"11:10:10:10:11:05"`, `25: port[1].mac: "11:10:10:10:11:05" is a multicast address; use one whose first byte is even`},
 		{`"10:10:10:10:11:05"`, `"00:00:00:00:00:00"`, `25: port[1].mac: "00:00:00:00:00:00" is no card's address; use one that is not all zero`},
@@ -281,6 +282,9 @@ role = "vm"
 device = "tap:a"
 vsid = 4095
 mac = "x"
+[[port]]
+[[port]]
+role = "uplink"
 `))
 	if err == nil {
 		t.Fatal("accepted")
@@ -293,6 +297,8 @@ mac = "x"
 		"host1.toml:3 workers.cores[1]",
 		"host1.toml:4 port[0].vsid", "host1.toml:4 port[0].mac", "host1.toml:8 port[0].mtu", "host1.toml:9 port[0].colour",
 		"host1.toml:11 port[1].name", "host1.toml:13 port[1].device", "host1.toml:14 port[1].vsid", "host1.toml:15 port[1].mac",
+		"host1.toml:16 port[2].name", "host1.toml:16 port[2].role", "host1.toml:16 port[2].device",
+		"host1.toml:17 port[3].name", "host1.toml:17 port[3].device",
 	}
 	slices.Sort(got)
 	slices.Sort(want)

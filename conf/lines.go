@@ -86,12 +86,11 @@ func (s *scanner) header() string {
 	for i, part := range parts {
 		path = dot(path, part)
 		s.note(path)
-		last := i == len(parts)-1
-		if last && array {
+		if array && i == len(parts)-1 {
 			s.elements[path]++
 		}
 		// A path through an array of tables means its newest element.
-		if n := s.elements[path]; n > 0 && (!last || array) {
+		if n := s.elements[path]; n > 0 {
 			path = element(path, n-1)
 			s.note(path)
 		}

@@ -13,7 +13,8 @@ func TestLineIndex(t *testing.T) {
 title = "a # no comment" # [x]
 multi = """
 [not.a.header]
-quoted \""" = 3 "" """""
+quoted \"""
+no.key = 3 "" """""
 literal = '''
 'key = 1' ''' # x
 "quo.ted \u0041" = 'it''s'
@@ -43,15 +44,15 @@ inline = [{m = 1},
 `
 	got := indexLines(strings.Replace(doc, `'it''s'`, `"it's"`, 1) + tables)
 	want := map[string]int{
-		`title`: 2, `multi`: 3, `literal`: 6, `"quo.ted A"`: 8,
-		`a`: 10, `a.b`: 10, `a.b.c`: 10, `a.b.c[0]`: 10, `a.b.c[1]`: 11, `a.b.c[1][0]`: 11, `a.b.c[1][1]`: 12,
-		`a.b.c[2]`: 12, `a.b.c[2].x`: 12, `a.b.c[2]."y z"`: 12, `a.b.c[2]."y z".w`: 12, `a.b.c[2]."y z".w[0]`: 13,
-		`d`: 15, `t`: 16, `t.u`: 16, `t.u.v`: 17,
-		`p`: 18, `p[0]`: 18, `p[0].name`: 19, `p[0].sub`: 20, `p[0].sub.k`: 21,
-		`p[0].q`: 22, `p[0].q[0]`: 22, `p[0].q[0].r`: 23, `p[0].q[1]`: 24, `p[0].q[1].r`: 25,
-		`p[1]`: 26, `p[1].q`: 27, `p[1].q[0]`: 27, `p[1].q[0].r`: 28,
-		`p[1].q[0].inline`: 29, `p[1].q[0].inline[0]`: 29, `p[1].q[0].inline[0].m`: 29,
-		`p[1].q[0].inline[1]`: 30, `p[1].q[0].inline[1].m`: 30,
+		`title`: 2, `multi`: 3, `literal`: 7, `"quo.ted A"`: 9,
+		`a`: 11, `a.b`: 11, `a.b.c`: 11, `a.b.c[0]`: 11, `a.b.c[1]`: 12, `a.b.c[1][0]`: 12, `a.b.c[1][1]`: 13,
+		`a.b.c[2]`: 13, `a.b.c[2].x`: 13, `a.b.c[2]."y z"`: 13, `a.b.c[2]."y z".w`: 13, `a.b.c[2]."y z".w[0]`: 14,
+		`d`: 16, `t`: 17, `t.u`: 17, `t.u.v`: 18,
+		`p`: 19, `p[0]`: 19, `p[0].name`: 20, `p[0].sub`: 21, `p[0].sub.k`: 22,
+		`p[0].q`: 23, `p[0].q[0]`: 23, `p[0].q[0].r`: 24, `p[0].q[1]`: 25, `p[0].q[1].r`: 26,
+		`p[1]`: 27, `p[1].q`: 28, `p[1].q[0]`: 28, `p[1].q[0].r`: 29,
+		`p[1].q[0].inline`: 30, `p[1].q[0].inline[0]`: 30, `p[1].q[0].inline[0].m`: 30,
+		`p[1].q[0].inline[1]`: 31, `p[1].q[0].inline[1].m`: 31,
 	}
 	if !maps.Equal(map[string]int(got), want) {
 		for k, n := range want {
@@ -66,7 +67,7 @@ inline = [{m = 1},
 		}
 	}
 	for key, n := range map[string]int{
-		`p[0].mtu`: 18, `p[7].x.y`: 18, `nothing`: 1, ``: 1, `a.b.c[2]."y z"."]\"[."`: 12, `"quo.ted A".x`: 8,
+		`p[0].mtu`: 19, `p[7].x.y`: 19, `nothing`: 1, ``: 1, `a.b.c[2]."y z"."]\"[."`: 13, `"quo.ted A".x`: 9,
 	} {
 		if got.at(key) != n {
 			t.Errorf("%s is missed on line %d, want %d", key, got.at(key), n)
