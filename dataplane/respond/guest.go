@@ -30,9 +30,11 @@ func ARP(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 		}
 		return Verdict{Forward: true} // A8
 	}
-	// A probe has no sender address (RFC 5227): its MAC, checked above, is all
-	// there is to check.
-	if sender != 0 && !owns(f.Lookup4(p.RD, sender), p) {
+	// A probe has no sender address (RFC 5227), an announcement of what is
+	// another's has a wrong one: both are answered, so that the VM sees the
+	// conflict (A7).
+	claims := sender == 0 || sender == target
+	if !claims && !owns(f.Lookup4(p.RD, sender), p) {
 		return drop(count.SourceCA) // L3
 	}
 	e := f.Lookup4(p.RD, target)
@@ -41,7 +43,7 @@ func ARP(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 		return drop(count.ARPUnknown) // A5, A6
 	case e.MAC == p.MAC:
 		return drop(count.ARPSelf) // A7
-	case unicast && sender != 0 && e.Flags&fib.RouterCA == 0:
+	case unicast && !claims && e.Flags&fib.RouterCA == 0:
 		return Verdict{Forward: true} // A8
 	}
 	packet.ARPReply(frame, l, e.MAC) // A2, A3, A4
@@ -55,7 +57,7 @@ func ND(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 	case packet.ICMPv6NeighborSolicit:
 		return solicitation(f, p, m, l)
 	case packet.ICMPv6NeighborAdvert:
-		return advertisement(p, m, l)
+		return advertisement(f, p, m, l)
 	}
 	return Verdict{Forward: true}
 }
@@ -94,9 +96,9 @@ func solicitation(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdi
 	return advertise(m, &na)
 }
 
-func advertisement(p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
+func advertisement(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 	frame := m.Data()
-	_, ll, hasLL, _, ok := packet.ParseNA(frame, l)
+	target, ll, hasLL, _, ok := packet.ParseNA(frame, l)
 	switch {
 	case !ok:
 		return drop(count.NDInvalid)
@@ -104,13 +106,15 @@ func advertisement(p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 		return drop(count.SourceMAC) // L2
 	case packet.IPv6(frame[l.L3:]).Dst()[0] == 0xff:
 		return drop(count.NDSelf) // an announcement (A7)
+	case !owns(f.Lookup6(p.RD, &target), p):
+		return drop(count.SourceCA) // what ARP's sender is to L3: no VM speaks for another (A12)
 	}
 	return Verdict{Forward: true} // A8
 }
 
 // owns says whether e is a record of the VM behind p (L3).
 func owns(e *fib.Entry, p *fib.Port) bool {
-	return e != nil && e.VSID == p.VSID && e.MAC == p.MAC
+	return e != nil && e.VSID == p.VSID && e.MAC == p.MAC && e.Flags&fib.RouterCA == 0
 }
 
 func linkLocal(a [16]byte) bool { return a[0] == 0xfe && a[1]&0xc0 == 0x80 }

@@ -16,16 +16,16 @@ func ProviderARP(f *fib.FIB, in uint16, m *mbuf.Mbuf, l *packet.Layout) Verdict 
 	if !arp.IsEthernetIPv4() || arp.Op() != packet.ARPOpRequest && arp.Op() != packet.ARPOpReply {
 		return drop(count.ARPMalformed)
 	}
+	if arp.SenderMAC().IsMulticast() {
+		return drop(count.ARPMalformed) // never believe that a machine is a group (RFC 1812 3.3.2)
+	}
 	s, t := arp.SenderIP(), arp.TargetIP()
 	var sender, target [16]byte
 	copy(sender[:], s[:])
 	copy(target[:], t[:])
 
 	if claimed := assigned(f, in, l, &sender, false); claimed != nil {
-		if arp.SenderMAC() == claimed.MAC {
-			return drop(count.PAForeign) // our own, come back
-		}
-		return Verdict{Drop: count.PADuplicate, Learn: true} // P14
+		return claim(claimed, arp.SenderMAC())
 	}
 	own := assigned(f, in, l, &target, false)
 	switch {
@@ -43,10 +43,13 @@ func ProviderARP(f *fib.FIB, in uint16, m *mbuf.Mbuf, l *packet.Layout) Verdict 
 func ProviderND(f *fib.FIB, in uint16, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 	frame := m.Data()
 	ip := packet.IPv6(frame[l.L3:])
-	if target, _, _, ok := packet.ParseNS(frame, l); ok {
+	if target, ll, _, ok := packet.ParseNS(frame, l); ok {
+		if ll.IsMulticast() || packet.Ethernet(frame).Src().IsMulticast() {
+			return drop(count.NDInvalid)
+		}
 		src := ip.Src()
 		if claimed := assigned(f, in, l, &src, true); claimed != nil {
-			return drop(count.PAForeign)
+			return claim(claimed, packet.Ethernet(frame).Src())
 		}
 		if assigned(f, in, l, &target, true) == nil {
 			return drop(count.PAForeign)
@@ -54,14 +57,11 @@ func ProviderND(f *fib.FIB, in uint16, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 		return Verdict{Reply: true, Learn: true}
 	}
 	target, ll, _, _, ok := packet.ParseNA(frame, l)
-	if !ok {
+	if !ok || ll.IsMulticast() {
 		return drop(count.NDInvalid) // A10
 	}
 	if claimed := assigned(f, in, l, &target, true); claimed != nil {
-		if ll == claimed.MAC {
-			return drop(count.PAForeign)
-		}
-		return Verdict{Drop: count.PADuplicate, Learn: true} // P14
+		return claim(claimed, packet.Ethernet(frame).Src())
 	}
 	dst := ip.Dst()
 	if dst != allNodes && assigned(f, in, l, &dst, true) == nil {
@@ -86,11 +86,20 @@ func Answer(f *fib.FIB, in uint16, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 	return advertise(m, &na)
 }
 
+// claim is what a message gets whose sender, with that MAC, says it has a PA of
+// this host.
+func claim(own *fib.PA, mac packet.MAC) Verdict {
+	if mac == own.MAC {
+		return drop(count.PAForeign) // our own, come back
+	}
+	return Verdict{Drop: count.PADuplicate, Learn: true} // P14
+}
+
 // assigned is the PA of this host with that address on the uplink and in the
 // VLAN of the frame, or nil.
 func assigned(f *fib.FIB, in uint16, l *packet.Layout, addr *[16]byte, v6 bool) *fib.PA {
 	i := f.LocalPA(addr, v6)
-	if i == fib.None || f.PAs[i].Port != in || f.PAs[i].VLAN != l.TCI&0xfff {
+	if i == fib.None || f.PAs[i].Port != in || f.PAs[i].VLAN != l.TCI&0xfff || l.Tags > 1 {
 		return nil
 	}
 	return &f.PAs[i]

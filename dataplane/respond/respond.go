@@ -13,8 +13,8 @@ import (
 	"paca/dataplane/packet"
 )
 
-// Verdict is what is to be done with a frame: exactly one of Drop, Reply,
-// Forward and, alone, Learn.
+// Verdict is what is to be done with a frame: one of Drop, Reply and Forward, or
+// Learn, which may also come with Drop or Reply.
 type Verdict struct {
 	Drop    count.Reason
 	Reply   bool // the frame is the answer now: back to the port it came from
