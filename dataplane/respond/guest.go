@@ -114,7 +114,7 @@ func advertisement(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verd
 
 // owns says whether e is a record of the VM behind p (L3).
 func owns(e *fib.Entry, p *fib.Port) bool {
-	return e != nil && e.VSID == p.VSID && e.MAC == p.MAC && e.Flags&fib.RouterCA == 0
+	return e != nil && e.VSID == p.VSID && e.MAC == p.MAC
 }
 
 func linkLocal(a [16]byte) bool { return a[0] == 0xfe && a[1]&0xc0 == 0x80 }
