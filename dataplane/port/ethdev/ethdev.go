@@ -15,9 +15,19 @@
 //	memif:PATH[,id=N,role=server|client]  shared memory; server unless told
 //	vdev:ANY                              any virtual device, as DPDK writes it
 //
-// What drivers do that a user of ports should know: af_packet and af_xdp also
-// receive what the kernel itself sends on the interface (af_packet), and VLAN
-// tags that the kernel stripped come as mbuf.RxVLANStripped.
+// What the drivers do that a user of ports should know:
+//
+//   - af_packet also receives what the host's own kernel sends on the interface;
+//     VLAN tags are in the data, both ways.
+//   - af_packet, af_xdp, tap, vhost-user and virtio-user have as many receive as
+//     transmit queues, and frames arrive on all of them.
+//   - tap polls with a system call each time, and carries an MTU of at most 1504.
+//   - vhost-user sends nothing and is down until a VM's driver is there; the
+//     library looks for new ones once a second.
+//   - af_xdp may hold a sent frame back until the next burst, and keeps 2,048
+//     buffers of the pool when it is closed.
+//   - memif: should both ends be closed at the same instant, the driver may free
+//     memory twice, as the library's log then says.
 package ethdev
 
 import (
@@ -37,7 +47,7 @@ const overhead = 14 + 4 + 4
 
 // Config describes a port. Device and Pool are required.
 type Config struct {
-	Name        string        // of the port, for errors; default Device
+	Name        string        // of the port, for errors
 	Device      string        // as above
 	MTU         int           // largest L3 packet in bytes; 0: what the device has
 	RxQueues    int           // default 1
@@ -51,7 +61,7 @@ type Config struct {
 type Port struct {
 	id    dpdk.PortID
 	plug  plug
-	name  string
+	name  string // for errors: "port uplink0: af_packet:eth0"
 	info  port.Info
 	capas dpdk.DevInfo
 
@@ -69,9 +79,6 @@ var control sync.Mutex
 // thread's. Drivers whose queues come in pairs get as many of both kinds; Info
 // says how many, and all receive queues want to be polled.
 func New(c Config) (*Port, error) {
-	if c.Name == "" {
-		c.Name = c.Device
-	}
 	if c.Descriptors == 0 {
 		c.Descriptors = 1024
 	}
@@ -82,7 +89,10 @@ func New(c Config) (*Port, error) {
 	control.Lock()
 	defer control.Unlock()
 
-	p := &Port{name: c.Name}
+	p := &Port{name: c.Device}
+	if c.Name != "" {
+		p.name = "port " + c.Name + ": " + c.Device
+	}
 	err := p.plugIn(&c)
 	if err == nil {
 		if err = p.start(c); err != nil {
@@ -90,22 +100,19 @@ func New(c Config) (*Port, error) {
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(err, p.unplug())
+		return nil, fmt.Errorf("ethdev: %s: %w", p.name, errors.Join(err, p.unplug()))
 	}
 	return p, nil
 }
 
 func (p *Port) plugIn(c *Config) (err error) {
-	if p.plug, err = open(c); err == nil {
-		p.id, err = dpdk.Probe(p.plug.devargs)
+	if p.plug, err = open(c); err != nil {
+		return err
 	}
-	switch {
-	case err == nil:
-		return nil
-	case p.plug.hint != "":
-		return fmt.Errorf("ethdev: port %s: %s: %w: %s", c.Name, c.Device, err, p.plug.hint)
+	if p.id, err = dpdk.Probe(p.plug.devargs); err != nil && p.plug.hint != "" {
+		return fmt.Errorf("%w: %s", err, p.plug.hint)
 	}
-	return fmt.Errorf("ethdev: port %s: %s: %w", c.Name, c.Device, err)
+	return err
 }
 
 // start takes the plugged device through DPDK's steps.
@@ -172,7 +179,7 @@ func (p *Port) start(c Config) error {
 		{"describe", func() error { return p.describe(c.Device, rx, tx) }},
 	} {
 		if err := step.do(); err != nil {
-			return fmt.Errorf("ethdev: port %s: %s: %w", c.Name, step.what, err)
+			return fmt.Errorf("%s: %w", step.what, err)
 		}
 	}
 	return nil
@@ -297,7 +304,7 @@ func (p *Port) XStats() ([]dpdk.XStat, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return nil, fmt.Errorf("ethdev: port %s: closed", p.name)
+		return nil, fmt.Errorf("ethdev: %s: closed", p.name)
 	}
 	return dpdk.XStatsGet(p.id)
 }
@@ -309,12 +316,12 @@ func (p *Port) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return fmt.Errorf("ethdev: port %s: already closed", p.name)
+		return fmt.Errorf("ethdev: %s: already closed", p.name)
 	}
 	p.stats()
 	p.closed = true
 	if err := errors.Join(dpdk.DevStop(p.id), dpdk.Detach(p.id), p.unplug()); err != nil {
-		return fmt.Errorf("ethdev: port %s: close: %w", p.name, err)
+		return fmt.Errorf("ethdev: %s: close: %w", p.name, err)
 	}
 	return nil
 }

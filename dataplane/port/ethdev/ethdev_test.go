@@ -205,6 +205,41 @@ func TestContractTap(t *testing.T) {
 	})
 }
 
+// TestAFPacketVLAN: the kernel keeps tags beside its packets; the driver puts
+// them back into the data, both ways.
+func TestAFPacketVLAN(t *testing.T) {
+	ownNamespace(t)
+	run(t, "ip link add pacaA type veth peer name pacaB")
+	pool := newPool(t, poolSize, mbuf.DefaultDataRoom)
+	a := newPort(t, Config{Device: "af_packet:pacaA", Pool: pool})
+	b := newPort(t, Config{Device: "af_packet:pacaB", Pool: pool})
+	plain := porttest.Frame(1, 100)
+	tagged := slices.Concat(plain[:12], []byte{0x81, 0, 0x60, 7}, plain[12:])
+	sendThrough(t, b, pool, [][]byte{tagged})
+	if !within(func() bool {
+		return slices.ContainsFunc(receiveFrom(a, pool), func(f []byte) bool { return bytes.Equal(f, tagged) })
+	}) {
+		t.Error("the tagged frame did not come as it was sent")
+	}
+}
+
+// TestAFPacketHearsTheHost: what the host's own kernel sends on the interface
+// is received too, as if it came from the wire.
+func TestAFPacketHearsTheHost(t *testing.T) {
+	ownNamespace(t)
+	run(t, "ip link add pacaA type veth peer name pacaB")
+	pool := newPool(t, poolSize, mbuf.DefaultDataRoom)
+	p := newPort(t, Config{Device: "af_packet:pacaA", Pool: pool})
+	sent := porttest.Frame(1, 100)
+	run(t, "ip link set pacaB up")
+	onInterface(t, p, pool, "pacaA").Send([][]byte{sent})
+	if !within(func() bool {
+		return slices.ContainsFunc(receiveFrom(p, pool), func(f []byte) bool { return bytes.Equal(f, sent) })
+	}) {
+		t.Error("not received: the package doc says that it is")
+	}
+}
+
 // TestTapJumbo: DPDK 22.11's tap driver carries no more than this.
 func TestTapJumbo(t *testing.T) {
 	ownNamespace(t)
@@ -510,7 +545,7 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 			p.Close()
 			continue
 		}
-		if text := err.Error(); !strings.HasPrefix(text, "ethdev: port uplink0: ") || !strings.Contains(text, c.want) || strings.Contains(text, "\n") {
+		if text := err.Error(); !strings.HasPrefix(text, "ethdev: port uplink0: "+c.device) || !strings.Contains(text, c.want) || strings.Contains(text, "\n") {
 			t.Errorf("%s:\n got %s\nwant %s", c.device, text, c.want)
 		}
 	}
