@@ -5,6 +5,7 @@ set -euo pipefail
 
 packages=(
 	gcc libc6-dev make pkg-config     # cgo
+	protobuf-compiler                 # is the API's generated code current?
 	libdpdk-dev dpdk                  # DPDK 22.11 with its drivers, testpmd
 	iproute2 ethtool procps           # namespaces and what is in them
 	iputils-ping iperf3 traceroute curl

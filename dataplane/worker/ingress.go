@@ -77,7 +77,7 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 		w.drop(m, count.OuterOther) // W20; the host's exception port comes here
 		return
 	}
-	if l.TCI&0xfff != f.PAs[own].VLAN {
+	if l.TCI&0xfff != f.PAs[own].VLAN || l.Tags > 1 {
 		w.drop(m, count.OuterVLAN) // W20
 		return
 	}
