@@ -43,8 +43,11 @@ demo-down: ## remove every trace of the demo
 test: deps ## all tests: unit, contract, fuzz corpora, race, DPDK, namespaces (as root); STRICT=1 fails on a skip
 	@mkdir -p bin && $(GO) build -o bin/tally ./ci/tally
 	@{ bad=0; \
+	   echo "== unit, contract, fuzz corpora, DPDK"; \
 	   $(GO) test -json -count=1 $$($(GO) list ./... | grep -v '^paca/ci') || bad=1; \
+	   echo "== again with the race detector"; \
 	   $(GO) test -json -count=1 -race $(RACE) || bad=1; \
+	   echo "== programs in network namespaces, the project's own laws"; \
 	   $(GO) test -json -count=1 -p 1 ./ci/... || bad=1; \
 	   exit $$bad; } 2>&1 | \
 	 bin/tally $(if $(filter-out 0,$(STRICT)),-strict)

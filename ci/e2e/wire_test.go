@@ -335,6 +335,9 @@ func (l *lab) frames(kind string, open func() (blue, red, router *topo.Wire)) {
 				t.Logf("frame: %s", c.Frame)
 			}
 		}()
+		for _, w := range []*topo.Wire{blue, red, router} {
+			w.Drain() // what an earlier case that failed left
+		}
 		before := l.drops(topo.Host1)
 		for _, f := range []string{c.Frame, good.Frame} {
 			if err := in.Send(unhex(t, f)); err != nil {
