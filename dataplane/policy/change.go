@@ -113,10 +113,10 @@ type Verb uint8
 
 // The verbs.
 const (
-	Add    Verb = iota + 1 // must not exist yet
-	Replace                // must exist; all that is not identity is replaced
-	Put                    // either
-	Delete                 // must exist; only the identity of Object counts
+	Add     Verb = iota + 1 // must not exist yet
+	Replace                 // must exist; all that is not identity is replaced
+	Put                     // either
+	Delete                  // must exist; only the identity of Object counts
 )
 
 // Change is one change of policy.

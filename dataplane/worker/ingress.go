@@ -36,10 +36,6 @@ func (w *Worker) fromFabric(f *fib.FIB, pkts []*mbuf.Mbuf) {
 
 // classify is steps 1 to 3.
 func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
-	if m.Flags()&mbuf.RxVLANStripped != 0 && !retag(m) {
-		w.drop(m, count.Headroom)
-		return
-	}
 	frame := m.Data()
 	a := &w.inbound.arrivals[w.inbound.n]
 	l := &a.Outer
@@ -84,22 +80,6 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 	a.PA = own
 	w.inbound.pkts[w.inbound.n] = m
 	w.inbound.n++
-}
-
-// retag puts a VLAN tag that the driver took out back into the frame, so that
-// all that follows finds tags in one place. Drivers that strip unasked are those
-// over kernel interfaces.
-func retag(m *mbuf.Mbuf) bool {
-	frame := m.Prepend(packet.VLANLen)
-	if frame == nil || len(frame) < packet.EthernetLen+packet.VLANLen {
-		return frame != nil // a runt, as Parse will find
-	}
-	copy(frame, frame[packet.VLANLen:packet.VLANLen+2*len(packet.MAC{})])
-	tag := packet.Ethernet(frame)
-	tag.SetEtherType(packet.EtherTypeVLAN)
-	packet.VLAN(frame[packet.EthernetLen-2:]).SetTCI(m.VLANTCI())
-	m.SetFlags(m.Flags() &^ (mbuf.RxVLAN | mbuf.RxVLANStripped))
-	return true
 }
 
 // control does what respond says with an ARP or ND frame of the provider side.
