@@ -9,6 +9,7 @@ import (
 	"paca/dataplane/fib"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
+	"paca/dataplane/port"
 	"paca/dataplane/port/memport"
 	"paca/modes/nvgre"
 )
@@ -255,7 +256,7 @@ func TestTxFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.w.Ports[uplink] = small
+	r.w.Plug.Load().Ports[uplink] = small
 	var burst [][]byte
 	for range 10 {
 		burst = append(burst, unhex(inner1))
@@ -305,4 +306,22 @@ func TestInject(t *testing.T) {
 	if got := r.only(out, uplink)[0]; string(got) != string(f) {
 		t.Errorf("sent %x", got)
 	}
+}
+
+// A port that is plugged out, before policy or after it: what is for it, and
+// what still comes from it, is dropped by name.
+func TestPluggedOut(t *testing.T) {
+	r := newRig(t, testPolicy(), nvgre.Config{})
+	plug := *r.w.Plug.Load()
+	plug.Ports = append([]port.Port(nil), plug.Ports...)
+	plug.Ports[blue3] = nil
+	plug.Poll = plug.Poll[:blue3]
+	r.w.Plug.Store(&plug)
+	f := unhex(inner1)
+	f[33] = 13
+	r.trip(blue1, f)
+	if r.drops()["port_down"] != 1 {
+		t.Errorf("drops %v", r.drops())
+	}
+	r.balance(0)
 }

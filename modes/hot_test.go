@@ -90,7 +90,8 @@ func flows(n int) [][]byte {
 
 func benchmark(b *testing.B, in, out int, frames [][]byte) {
 	r := newRig(b, testPolicy(), nvgre.Config{})
-	r.w.Poll = r.w.Poll[in : in+1]
+	plug := r.w.Plug.Load()
+	plug.Poll = plug.Poll[in : in+1]
 	sent := 0
 	count := func([]byte) { sent++ }
 	b.ReportAllocs()
@@ -167,8 +168,9 @@ func benchmarkBare(b *testing.B, in, out, grown int, frames [][]byte) {
 	for i, f := range frames {
 		l.pkts[i].SetData(f)
 	}
-	r.w.Ports[in], r.w.Ports[out] = l, l
-	r.w.Poll = r.w.Poll[in : in+1]
+	plug := r.w.Plug.Load()
+	plug.Ports[in], plug.Ports[out] = l, l
+	plug.Poll = plug.Poll[in : in+1]
 	b.ReportAllocs()
 	n := 0
 	for b.ResetTimer(); n < b.N; n += port.MaxBurst {

@@ -122,9 +122,10 @@ func newRig(t testing.TB, set *policy.Set, c nvgre.Config) *rig {
 		poll = append(poll, worker.Queue{Port: uint16(i)})
 	}
 	r.w = worker.New(worker.Config{
-		FIB: &r.fib, Modes: modes.New(modes.Config{NVGRE: c}), Ports: ports, Pool: r.pool,
-		Poll: poll, Wake: func() { r.woken++ },
+		FIB: &r.fib, Modes: modes.New(modes.Config{NVGRE: c}), MaxPorts: nports, Pool: r.pool,
+		Wake: func() { r.woken++ },
 	})
+	r.w.Plug.Store(&worker.Plug{Ports: ports, Poll: poll})
 	return r
 }
 

@@ -63,9 +63,9 @@ func newBench(t *testing.T) *bench {
 	b.uplink, b.vm = memPort(t, pool), memPort(t, pool)
 	b.c = &control{fib: &b.fib, wake: make(chan struct{}, 1), log: slog.New(slog.NewTextHandler(&b.written, nil)), table: neigh.New(neigh.Config{})}
 	b.w = worker.New(worker.Config{
-		FIB: &b.fib, Modes: modes.New(modes.Config{}), Ports: []port.Port{b.uplink, b.vm}, Pool: pool,
-		Poll: []worker.Queue{{Port: 0}, {Port: 1}}, Wake: b.c.wakeUp,
+		FIB: &b.fib, Modes: modes.New(modes.Config{}), MaxPorts: 2, Pool: pool, Wake: b.c.wakeUp,
 	})
+	b.w.Plug.Store(&worker.Plug{Ports: []port.Port{b.uplink, b.vm}, Poll: []worker.Queue{{Port: 0}, {Port: 1}}})
 	b.c.workers = []*worker.Worker{b.w}
 	b.fib.Store(fib.Compile(set, b.c.resolve))
 	return b

@@ -115,77 +115,86 @@ func (w *Worker) route(f *fib.FIB, p *fib.Port, o *outbound) {
 		dst = f.Lookup4(p.RD, binary.BigEndian.Uint32(d[:]))
 	}
 
-	if src == nil || src.VSID != p.VSID || src.MAC != p.MAC || src.Flags&fib.RouterCA != 0 { // L3
-		w.drop(m, strangerReason(frame, l))
-		return
-	}
-	if src.Flags&fib.LocalVM == 0 { // P13
-		w.drop(m, count.PASource)
-		return
-	}
-	if dst == nil {
-		w.drop(m, missed(frame, l))
-		return
-	}
-	if dst.Flags&fib.RouterCA != 0 { // L11
-		w.drop(m, count.RouterCA)
-		return
-	}
-	if dst.VSID != p.VSID { // routing between subnets, L7 and L12, comes here
-		w.drop(m, count.OtherSubnet)
-		return
-	}
-	size := l.End - l.L3
-	if dst.Flags&fib.LocalVM != 0 {
-		w.deliver(f, m, dst, size)
-		return
-	}
-
-	adj := f.Adj(dst, f.Locals[src.Dest].PA)
-	if adj.State != fib.AdjReady {
-		w.unreachable(m, adj)
-		return
-	}
-	if size > adj.Limit { // M5; what M6 to M8 answer comes here
-		w.drop(m, count.MTUExceeded)
-		return
-	}
-	if w.Modes[dst.Mode] == nil {
-		w.drop(m, count.ModeMissing)
-		return
-	}
-	lane := &w.lanes[dst.Mode]
-	lane.pkts[lane.n] = m
-	lane.hops[lane.n] = fib.Hop{Entry: dst, Adj: adj, Hash: packet.FlowHash(frame, l)}
-	lane.n++
-}
-
-// deliver hands a frame of size bytes of IP to a VM of this host, without the
-// wire (L15).
-func (w *Worker) deliver(f *fib.FIB, m *mbuf.Mbuf, dst *fib.Entry, size uint16) {
-	to := f.Locals[dst.Dest].Port
+	v := Decide(f, p, src, dst, l.End-l.L3)
 	switch {
-	case to == fib.None:
-		w.drop(m, count.NoLocalPort)
-	case size > f.Ports[to].MTU:
-		w.drop(m, count.MTUExceeded)
+	case v.Adj != nil && v.Drop == count.Kept && w.Modes[dst.Mode] != nil:
+		lane := &w.lanes[dst.Mode]
+		lane.pkts[lane.n] = m
+		lane.hops[lane.n] = fib.Hop{Entry: dst, Adj: v.Adj, Hash: packet.FlowHash(frame, l)}
+		lane.n++
+	case v.Drop != count.Kept:
+		w.refuse(m, l, v)
+	case v.Adj != nil:
+		w.drop(m, count.ModeMissing)
 	default:
-		packet.Ethernet(m.Data()).SetDst(dst.MAC) // L12
-		w.send(to, m)
+		packet.Ethernet(frame).SetDst(dst.MAC) // L12
+		w.send(v.Port, m)
 	}
 }
 
-// unreachable ends, or holds, a packet whose way is not ready.
-func (w *Worker) unreachable(m *mbuf.Mbuf, adj *fib.Adj) {
-	switch adj.State {
-	case fib.AdjUnresolved:
-		w.wait(m, adj.NextHop)
-	case fib.AdjFailed:
-		w.drop(m, count.NeighborFailed)
-	case fib.AdjFamily:
-		w.drop(m, count.PAFamily)
+// Verdict is where a packet from one CA to another goes.
+type Verdict struct {
+	Drop count.Reason // not Kept: it does not go
+	Port uint16       // of a VM of this host (L15), without Adj
+	Adj  *fib.Adj     // the way over the fabric, also when it is not ready
+}
+
+// Decide is steps 4 and 5 for a packet of size bytes of IP from the VM behind p,
+// given what its source and destination CA were found to be, nil for nothing. It
+// is what the loop and the dry run of a next hop (C6) both ask.
+func Decide(f *fib.FIB, p *fib.Port, src, dst *fib.Entry, size uint16) Verdict {
+	switch {
+	case src == nil || src.VSID != p.VSID || src.MAC != p.MAC || src.Flags&fib.RouterCA != 0:
+		return Verdict{Drop: count.SourceCA} // L3
+	case src.Flags&fib.LocalVM == 0:
+		return Verdict{Drop: count.PASource} // P13
+	case dst == nil:
+		return Verdict{Drop: count.LookupFailed} // L9
+	case dst.Flags&fib.RouterCA != 0:
+		return Verdict{Drop: count.RouterCA} // L11
+	case dst.VSID != p.VSID: // routing between subnets, L7 and L12, comes here
+		return Verdict{Drop: count.OtherSubnet}
+	}
+	if dst.Flags&fib.LocalVM != 0 {
+		to := f.Locals[dst.Dest].Port
+		switch {
+		case to == fib.None:
+			return Verdict{Drop: count.NoLocalPort}
+		case size > f.Ports[to].MTU:
+			return Verdict{Drop: count.MTUExceeded}
+		}
+		return Verdict{Port: to} // L15
+	}
+	adj := f.Adj(dst, f.Locals[src.Dest].PA)
+	switch {
+	case adj.State == fib.AdjReady && size <= adj.Limit:
+		return Verdict{Adj: adj} // L16
+	case adj.State == fib.AdjReady: // M5; what M6 to M8 answer comes here
+		return Verdict{Drop: count.MTUExceeded, Adj: adj}
+	case adj.State == fib.AdjUnresolved:
+		return Verdict{Drop: count.NeighborQueue, Adj: adj} // unless there is room to wait
+	case adj.State == fib.AdjFailed:
+		return Verdict{Drop: count.NeighborFailed, Adj: adj}
+	case adj.State == fib.AdjFamily:
+		return Verdict{Drop: count.PAFamily, Adj: adj}
+	}
+	return Verdict{Drop: count.ProviderRoute, Adj: adj}
+}
+
+// refuse ends, or holds, a packet that Decide does not let go.
+func (w *Worker) refuse(m *mbuf.Mbuf, l *packet.Layout, v Verdict) {
+	switch v.Drop {
+	case count.NeighborQueue:
+		w.wait(m, v.Adj.NextHop)
+	case count.SourceCA, count.LookupFailed:
+		// Group traffic has no records, and comes from link-local and
+		// unspecified addresses as a matter of course: it is not carried (A23).
+		if group := groupOf(m.Data(), l); group != count.Kept {
+			v.Drop = group
+		}
+		w.drop(m, v.Drop)
 	default:
-		w.drop(m, count.ProviderRoute)
+		w.drop(m, v.Drop)
 	}
 }
 
@@ -205,19 +214,9 @@ func (w *Worker) encap(mode Mode, lane *lane) {
 	}
 }
 
-// strangerReason says why a frame from a CA without record is dropped. Group
-// traffic comes from link-local and unspecified addresses as a matter of course
-// and is not carried (A23); anything else is a VM with an address not its own.
-func strangerReason(frame []byte, l *packet.Layout) count.Reason {
-	if r := missed(frame, l); r != count.LookupFailed {
-		return r
-	}
-	return count.SourceCA
-}
-
-// missed says why no record was found for a destination: group addresses have
-// none and are not carried (A23).
-func missed(frame []byte, l *packet.Layout) count.Reason {
+// groupOf is Broadcast or Multicast for a frame to such a destination, else
+// Kept.
+func groupOf(frame []byte, l *packet.Layout) count.Reason {
 	switch l.EtherType {
 	case packet.EtherTypeIPv4:
 		switch dst := packet.IPv4(frame[l.L3:]).DstU32(); {
@@ -234,7 +233,7 @@ func missed(frame []byte, l *packet.Layout) count.Reason {
 	if packet.Ethernet(frame).Dst().IsBroadcast() {
 		return count.Broadcast // a subnet's own, such as 10.1.1.255 (A24)
 	}
-	return count.LookupFailed // L9
+	return count.Kept
 }
 
 // untag takes the VLAN tags out of a frame (W7) and mends its layout.

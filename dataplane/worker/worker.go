@@ -44,13 +44,19 @@ type Queue struct {
 	Queue int
 }
 
-// Config is what a worker works on. Slices are its own from New on.
+// Plug is what a worker is plugged into. It is replaced as a whole when a port
+// comes or goes, and never changed.
+type Plug struct {
+	Ports []port.Port // by port index, as long as MaxPorts; nil where there is none
+	Poll  []Queue     // the queues that the worker owns
+}
+
+// Config is what a worker works on.
 type Config struct {
 	FIB      *atomic.Pointer[fib.FIB] // published by the control plane, never nil
 	Modes    [policy.NumModes]Mode    // nil where there is none
-	Ports    []port.Port              // by port index
-	Pool     port.Pool                // of the buffers that Ports receive into
-	Poll     []Queue                  // the queues that this worker owns
+	MaxPorts int                      // port indexes are below it
+	Pool     port.Pool                // of the buffers that ports receive into
 	TxQueue  int                      // this worker's transmit queue on every port
 	Adaptive bool                     // sleep when nothing arrives
 	Wake     func()                   // called after a Punt, at most once per burst; must not block
@@ -61,11 +67,14 @@ type Config struct {
 type Worker struct {
 	Config
 	Count  *count.Worker
-	Punt   Ring // frames for the control plane
-	Inject Ring // frames from the control plane, to be sent as they are
+	Punt   Ring                 // frames for the control plane
+	Inject Ring                 // frames from the control plane, to be sent as they are
+	Plug   atomic.Pointer[Plug] // published by the control plane before Run, never nil
 
 	stop    atomic.Bool
-	version uint64 // of the FIB that held packets were last tried with
+	turns   atomic.Uint64
+	version uint64      // of the FIB that held packets were last tried with
+	ports   []port.Port // of the Plug of this turn
 
 	// The burst at hand.
 	rx       [port.MaxBurst]*mbuf.Mbuf
@@ -100,10 +109,10 @@ type outQueue struct {
 func New(c Config) *Worker {
 	return &Worker{
 		Config:   c,
-		Count:    count.NewWorker(len(c.Ports)),
+		Count:    count.NewWorker(c.MaxPorts),
 		outbound: make([]outbound, port.MaxBurst),
-		out:      make([]outQueue, len(c.Ports)),
-		pending:  make([]uint16, 0, len(c.Ports)),
+		out:      make([]outQueue, c.MaxPorts),
+		pending:  make([]uint16, 0, c.MaxPorts),
 		dead:     make([]*mbuf.Mbuf, 0, 2*port.MaxBurst),
 	}
 }
@@ -138,17 +147,23 @@ func (w *Worker) Run() {
 	w.releaseHeld()
 }
 
-// PollOnce takes every queue's turn once, with one version of the FIB. It reports
-// whether there was anything to do.
+// Turns counts the turns that ended. A FIB or Plug that was replaced is out of
+// use when the count has grown by two.
+func (w *Worker) Turns() uint64 { return w.turns.Load() }
+
+// PollOnce takes every queue's turn once, with one version of the FIB and of the
+// Plug. It reports whether there was anything to do.
 func (w *Worker) PollOnce() bool {
 	f := w.FIB.Load()
+	plug := w.Plug.Load() // second: it has every port that f sends to
+	w.ports = plug.Ports
 	busy := false
 	if f.Version != w.version {
 		w.version = f.Version
 		w.retryHeld(f)
 	}
-	for _, q := range w.Poll {
-		n := w.Ports[q.Port].Rx(q.Queue, w.rx[:])
+	for _, q := range plug.Poll {
+		n := w.ports[q.Port].Rx(q.Queue, w.rx[:])
 		if n == 0 {
 			count.Add(&w.Count.PollsEmpty, 1)
 			continue
@@ -160,6 +175,7 @@ func (w *Worker) PollOnce() bool {
 	if w.injected() {
 		busy = true
 	}
+	w.turns.Store(w.turns.Load() + 1)
 	return busy
 }
 
@@ -178,15 +194,15 @@ func (w *Worker) burst(f *fib.FIB, in uint16, pkts []*mbuf.Mbuf) {
 // carry brings packets that were already counted to their end.
 func (w *Worker) carry(f *fib.FIB, in uint16, pkts []*mbuf.Mbuf) {
 	w.in = in
-	switch f.Ports[in].Role {
-	case policy.VM:
+	switch {
+	case int(in) >= len(f.Ports) || w.ports[in] == nil:
+		w.dropAll(pkts, count.PortDown) // it was plugged out, or policy does not know it yet
+	case f.Ports[in].Role == policy.VM:
 		w.fromVM(f, pkts)
-	case policy.Uplink:
+	case f.Ports[in].Role == policy.Uplink:
 		w.fromFabric(f, pkts)
 	default:
-		for _, m := range pkts {
-			w.drop(m, count.OuterOther)
-		}
+		w.dropAll(pkts, count.OuterOther)
 	}
 	w.flush()
 }
@@ -212,17 +228,27 @@ func (w *Worker) drop(m *mbuf.Mbuf, reason count.Reason) {
 	}
 }
 
+func (w *Worker) dropAll(pkts []*mbuf.Mbuf, reason count.Reason) {
+	for _, m := range pkts {
+		w.drop(m, reason)
+	}
+}
+
 // transmit hands the gathered packets of one port over. What the port does not
 // take is dropped: a slow VM must not hold up the others.
 func (w *Worker) transmit(to uint16) {
 	q := &w.out[to]
 	pkts := q.pkts[:q.n]
 	q.n = 0
+	if w.ports[to] == nil {
+		w.dropAll(pkts, count.PortDown)
+		return
+	}
 	bytes := 0
 	for _, m := range pkts {
 		bytes += m.Len()
 	}
-	sent := w.Ports[to].Tx(w.TxQueue, pkts)
+	sent := w.ports[to].Tx(w.TxQueue, pkts)
 	for _, m := range pkts[sent:] {
 		bytes -= m.Len()
 		w.drop(m, count.TxFull)
