@@ -96,6 +96,20 @@ func TestPolicyFile(t *testing.T) {
 			{RDID: rdid, VSID: 6001, Prefix: netip.MustParsePrefix("0.0.0.0/0"), NextHop: netip.MustParseAddr("10.1.1.254"), Metric: 255},
 			{RDID: rdid, VSID: 6001, Prefix: netip.MustParsePrefix("fd00:1::/64"), NextHop: netip.IPv6Unspecified()},
 		},
+		Global: &Global{UseExternalRouter: true},
+		Ports: []Port{
+			{Name: "blue-vm2", Role: RoleVM, Device: "tap:blue2", MTU: 1400, VSID: 6001, MAC: [6]byte{0x10, 0x10, 0x10, 0x10, 0x11, 0x06}},
+			{Name: "new-vm", Role: RoleVM, Device: "tap:new", MTU: 1500},
+			{Name: "uplink1", Role: RoleUplink, Device: "0000:3b:00.1", MTU: 9000},
+		},
+		ProviderAddresses: []ProviderAddress{
+			{Address: netip.MustParsePrefix("192.168.1.11/24"), Port: "uplink0", VLAN: 7, MAC: [6]byte{2, 0, 0, 0, 1, 0x11}},
+			{Address: netip.MustParsePrefix("2001:db8:1::11/64"), Port: "uplink1"},
+		},
+		ProviderRoutes: []ProviderRoute{
+			{Port: "uplink1", Prefix: netip.MustParsePrefix("2001:db8::/32"), NextHop: netip.MustParseAddr("2001:db8:1::1")},
+			{Port: "uplink0", Prefix: netip.MustParsePrefix("0.0.0.0/0"), NextHop: netip.MustParseAddr("192.168.1.1"), Metric: 10},
+		},
 		doc: got.doc,
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -103,6 +117,42 @@ func TestPolicyFile(t *testing.T) {
 	}
 	if n := got.Line("virtual_subnet[0].prefixes[1]"); n != 5 {
 		t.Errorf("virtual_subnet[0].prefixes[1] is on line %d, want 5", n)
+	}
+}
+
+// What Write writes, ParsePolicy reads, whatever the labels hold.
+func TestPolicyFileWritten(t *testing.T) {
+	trip := func(p *Policy) string {
+		t.Helper()
+		var b strings.Builder
+		if err := p.Write(&b); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ParsePolicy("written.toml", []byte(b.String()))
+		if err != nil {
+			t.Fatalf("%v\n%s", err, &b)
+		}
+		got.doc = p.doc
+		if !reflect.DeepEqual(got, p) {
+			t.Errorf("read\n%+v of\n%s", got, &b)
+		}
+		return b.String()
+	}
+	for _, file := range []string{"testdata/policy.toml", "examples/policy.toml"} {
+		p, err := LoadPolicy(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		trip(p)
+		for i, label := range []string{`"`, `\`, `\u0041`, "\x00\x01\t\r\n\x1f\x7f", "ä 大 \U0001F42E", "'''", "#", `"""`, "\ufeff"} {
+			r := p.LookupRecords[i%len(p.LookupRecords)]
+			r.VMName, r.CustomerID, r.Context = label, label+"x", "x"+label
+			p.LookupRecords = append(p.LookupRecords, r)
+		}
+		trip(p)
+	}
+	if empty := trip(&Policy{}); empty != "" {
+		t.Errorf("nothing is written as %q", empty)
 	}
 }
 
@@ -263,6 +313,13 @@ func TestPolicyFileFaults(t *testing.T) {
 		{`metric = 0`, `metric = 4294967296`, `40: customer_route[1].metric: 4294967296 is above 4294967295; use 0 to 4294967295`},
 		{`metric = 0`, `metric = 2026-01-01`, `40: customer_route[1].metric: a date or time is not a whole number; use 0 to 4294967295, without quotes`},
 		{`[[customer_route]]`, `[[customer_routes]]`, `29: customer_routes: unknown key; did you mean customer_route?`},
+		{`[global]`, `[[global]]`, `42: global: is a list, not a table; write [global]`},
+		{`use_external_router = true`, `use_external_router = 1`, `43: global.use_external_router: 1 is not a boolean; use true or false`},
+		{"vsid = 6001\nmac = \"10:10:10:10:11:06\"", `vsid = 1`, `50: port[0].vsid: 1 is below 4096; use 4096 to 16777214`}, // W4
+		{`role = "uplink"`, "role = \"uplink\"\nvsid = 0", `61: port[2].vsid: only a port of role "vm" has one; remove it`},
+		{`device = "tap:new"`, ``, `53: port[1].device: is missing; use a PCI address or kind:argument, like "tap:vm1"`},
+		{`"02:00:00:00:01:11"`, `"03:00:00:00:01:11"`, `68: provider_address[0].mac: "03:00:00:00:01:11" is a multicast address; use one whose first byte is even`},
+		{`metric = 10`, `metric = -1`, `83: provider_route[1].metric: -1 is below 0; use 0 to 4294967295`},
 	})
 }
 

@@ -92,6 +92,7 @@ type ProviderAddress struct {
 	Address netip.Prefix // the PA with its subnet's prefix length
 	Port    string       // name of an uplink
 	VLAN    uint16       // 0 = untagged
+	MAC     [6]byte      // zero = the uplink's own; policy files only
 }
 
 // ProviderRoute is one [[provider_route]]. // P16
@@ -99,6 +100,7 @@ type ProviderRoute struct {
 	Port    string // name of an uplink
 	Prefix  netip.Prefix
 	NextHop netip.Addr // unspecified = on-link
+	Metric  uint32     // lowest wins for the same prefix; policy files only
 }
 
 // Neighbor is one [[neighbor]]: a next hop whose MAC is not asked for.
@@ -238,17 +240,13 @@ func (c *Config) read(root *table) {
 	})
 	root.tables("port", func(t *table) {
 		p := Port{MTU: defaultMTU}
-		required(t, "name", &p.Name, name, "give the port a name")
-		role := required(t, "role", &p.Role, oneOf(RoleUplink, RoleVM, RoleHost), `use "uplink", "vm" or "host"`)
-		required(t, "device", &p.Device, device, "use a PCI address or kind:argument, like \"tap:vm1\"")
-		optional(t, "mtu", &p.MTU, integer(1280, 9702))
+		role := readPort(t, &p)
 		switch {
 		case p.Role == RoleVM:
 			required(t, "vsid", &p.VSID, vsid, "say which virtual subnet the VM is in, 4096 to 16777214")
 			required(t, "mac", &p.MAC, unicastMAC, "write the MAC of the VM's network card")
 		case role:
-			t.refuse("vsid", "only a port of role \"vm\" has one")
-			t.refuse("mac", "only a port of role \"vm\" has one here")
+			refuseVM(t)
 		default: // the role is wrong already; say nothing that depends on it
 			optional(t, "vsid", &p.VSID, vsid)
 			optional(t, "mac", &p.MAC, unicastMAC)
@@ -256,21 +254,10 @@ func (c *Config) read(root *table) {
 		c.Ports = append(c.Ports, p)
 	})
 	root.tables("provider_address", func(t *table) {
-		var a ProviderAddress
-		required(t, "address", &a.Address, hostAddress, "write the PA and its prefix length, like 192.168.1.10/24")
-		required(t, "port", &a.Port, name, "name the uplink that has the PA")
-		optional(t, "vlan", &a.VLAN, integer[uint16](0, 4094))
-		c.ProviderAddresses = append(c.ProviderAddresses, a)
+		c.ProviderAddresses = append(c.ProviderAddresses, readProviderAddress(t))
 	})
 	root.tables("provider_route", func(t *table) {
-		var r ProviderRoute
-		required(t, "port", &r.Port, name, "name the uplink that the route leaves by")
-		good := required(t, "prefix", &r.Prefix, prefix, "write the destination, like 0.0.0.0/0")
-		good = required(t, "next_hop", &r.NextHop, address, "write the router's address, or 0.0.0.0 or :: for on-link") && good
-		if good {
-			checkNextHop(t, r.Prefix, r.NextHop)
-		}
-		c.ProviderRoutes = append(c.ProviderRoutes, r)
+		c.ProviderRoutes = append(c.ProviderRoutes, readProviderRoute(t))
 	})
 	root.tables("neighbor", func(t *table) {
 		var n Neighbor
@@ -299,6 +286,39 @@ func (c *Config) read(root *table) {
 	root.table("log", func(t *table) {
 		optional(t, "level", &c.Log.Level, logLevel)
 	})
+}
+
+// readPort reads what ports of host and policy files have in common, and says
+// whether the role is good.
+func readPort(t *table, p *Port) (role bool) {
+	required(t, "name", &p.Name, name, "give the port a name")
+	role = required(t, "role", &p.Role, oneOf(RoleUplink, RoleVM, RoleHost), `use "uplink", "vm" or "host"`)
+	required(t, "device", &p.Device, device, "use a PCI address or kind:argument, like \"tap:vm1\"")
+	optional(t, "mtu", &p.MTU, integer(1280, 9702))
+	return role
+}
+
+// refuseVM reports what only a VM's port has.
+func refuseVM(t *table) {
+	t.refuse("vsid", "only a port of role \"vm\" has one")
+	t.refuse("mac", "only a port of role \"vm\" has one here")
+}
+
+func readProviderAddress(t *table) (a ProviderAddress) {
+	required(t, "address", &a.Address, hostAddress, "write the PA and its prefix length, like 192.168.1.10/24")
+	required(t, "port", &a.Port, name, "name the uplink that has the PA")
+	optional(t, "vlan", &a.VLAN, integer[uint16](0, 4094))
+	return a
+}
+
+func readProviderRoute(t *table) (r ProviderRoute) {
+	required(t, "port", &r.Port, name, "name the uplink that the route leaves by")
+	good := required(t, "prefix", &r.Prefix, prefix, "write the destination, like 0.0.0.0/0")
+	good = required(t, "next_hop", &r.NextHop, address, "write the router's address, or 0.0.0.0 or :: for on-link") && good
+	if good {
+		checkNextHop(t, r.Prefix, r.NextHop)
+	}
+	return r
 }
 
 // check is what one value cannot tell by itself. It stays silent about values

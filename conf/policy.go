@@ -7,14 +7,24 @@ import (
 	"os"
 )
 
-// Policy is the policy file: what the tenants' networks are. Its objects are
-// those of the specification's section P.
+// Policy is the policy file: what the tenants' networks are and, where the host
+// file does not say so already, what this host has of the provider's. Its
+// objects are those of the specification's section P.
 type Policy struct {
-	VirtualSubnets []VirtualSubnet
-	LookupRecords  []LookupRecord
-	CustomerRoutes []CustomerRoute
+	Global            *Global // nil: the file is silent
+	Ports             []Port  // plugged in while pacad runs; those of role vm may have no VSID
+	ProviderAddresses []ProviderAddress
+	ProviderRoutes    []ProviderRoute
+	VirtualSubnets    []VirtualSubnet
+	CustomerRoutes    []CustomerRoute
+	LookupRecords     []LookupRecord
 
 	doc *document
+}
+
+// Global is [global]. // C5
+type Global struct {
+	UseExternalRouter bool // L18
 }
 
 // VirtualSubnet is one [[virtual_subnet]].
@@ -111,6 +121,14 @@ func (p *Policy) Fault(key, format string, args ...any) *Fault {
 func (p *Policy) read(root *table) {
 	const whichVSID = "give the virtual subnet's number, 4096 to 16777214"
 	const whichRDID = "give the routing domain's GUID"
+	if _, ok := root.values["global"]; ok {
+		p.Global = &Global{}
+	}
+	root.table("global", func(t *table) {
+		if p.Global != nil {
+			optional(t, "use_external_router", &p.Global.UseExternalRouter, boolean)
+		}
+	})
 	root.tables("virtual_subnet", func(t *table) {
 		s := defaultSubnet
 		required(t, "vsid", &s.VSID, vsid, whichVSID)
@@ -144,4 +162,32 @@ func (p *Policy) read(root *table) {
 		optional(t, "metric", &r.Metric, integer[uint32](0, math.MaxUint32))
 		p.CustomerRoutes = append(p.CustomerRoutes, r)
 	})
+	root.tables("port", func(t *table) {
+		o := Port{MTU: defaultMTU}
+		if readPort(t, &o) && o.Role != RoleVM {
+			refuseVM(t)
+		} else {
+			optional(t, "vsid", &o.VSID, portVSID)
+			optional(t, "mac", &o.MAC, unicastMAC)
+		}
+		p.Ports = append(p.Ports, o)
+	})
+	root.tables("provider_address", func(t *table) {
+		a := readProviderAddress(t)
+		optional(t, "mac", &a.MAC, unicastMAC)
+		p.ProviderAddresses = append(p.ProviderAddresses, a)
+	})
+	root.tables("provider_route", func(t *table) {
+		r := readProviderRoute(t)
+		optional(t, "metric", &r.Metric, integer[uint32](0, math.MaxUint32))
+		p.ProviderRoutes = append(p.ProviderRoutes, r)
+	})
+}
+
+// portVSID is a vsid, or 0: the port is not virtualized. // P1
+func portVSID(v any) (uint32, error) {
+	if v == int64(0) {
+		return 0, nil
+	}
+	return vsid(v)
 }
