@@ -13,20 +13,20 @@ import (
 // Source is what a scrape reads. Its methods may be called by many goroutines at
 // once.
 type Source interface {
-	Ports() []Port     // by port index
+	Ports() []Port     // in any order
 	Workers() []Worker // in any order
 	FIB() FIB
 }
 
 // Port is one port.
 type Port struct {
-	Name   string
-	LinkUp bool
-	Stats  port.Stats
+	Name     string
+	LinkUp   bool
+	Stats    port.Stats // of the device
+	Counters count.Port // of all workers together
 }
 
-// Worker is one poll-mode worker. Its counters may be the live ones; they have as
-// many ports as Source has.
+// Worker is one poll-mode worker; what it counted by port is in Port.
 type Worker struct {
 	Core     int
 	Counters *count.Worker
@@ -121,17 +121,16 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	}
 
 	ports := c.source.Ports()
-	total := count.NewWorker(len(ports))
 	for _, w := range c.source.Workers() {
 		s := w.Counters.Snapshot()
-		s.AddTo(total)
 		core := strconv.Itoa(w.Core)
 		counter(polls, s.PollsEmpty, core, "empty")
 		counter(polls, s.PollsValid, core, "valid")
 		counter(sleeps, s.Sleeps, core)
 	}
 	for i := range ports {
-		p, counted := &ports[i], &total.Ports[i]
+		p := &ports[i]
+		counted := &p.Counters
 		for _, m := range perPorts {
 			counter(m.desc, m.value(counted, &p.Stats), p.Name)
 		}

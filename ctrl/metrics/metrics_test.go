@@ -31,10 +31,16 @@ func newFake() *fake {
 }
 
 func (f *fake) Ports() []Port {
-	return []Port{
+	ports := []Port{
 		{Name: "uplink0", LinkUp: true, Stats: port.Stats{RxPackets: 1, RxBytes: 2, TxPackets: 3, TxBytes: 4, RxMissed: 5, RxNoBuffer: 6, RxErrors: 7, TxErrors: 8}},
 		{Name: "blue-vm1"},
 	}
+	for _, w := range f.workers {
+		for i := range ports {
+			w.Counters.Ports[i].AddTo(&ports[i].Counters)
+		}
+	}
+	return ports
 }
 func (f *fake) Workers() []Worker { return f.workers }
 func (f *fake) FIB() FIB          { return FIB{Version: 9, VirtualSubnets: 2, LookupRecords: 4, Neighbors: 1} }

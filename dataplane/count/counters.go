@@ -39,15 +39,31 @@ func (w *Worker) AddTo(sum *Worker) {
 	sum.PollsValid += atomic.LoadUint64(&w.PollsValid)
 	sum.Sleeps += atomic.LoadUint64(&w.Sleeps)
 	for i := range w.Ports {
-		from, to := &w.Ports[i], &sum.Ports[i]
-		to.RxPackets += atomic.LoadUint64(&from.RxPackets)
-		to.RxBytes += atomic.LoadUint64(&from.RxBytes)
-		to.TxPackets += atomic.LoadUint64(&from.TxPackets)
-		to.TxBytes += atomic.LoadUint64(&from.TxBytes)
-		to.Control += atomic.LoadUint64(&from.Control)
-		for r := range from.Drops {
-			to.Drops[r] += atomic.LoadUint64(&from.Drops[r])
-		}
+		w.Ports[i].AddTo(&sum.Ports[i])
+	}
+}
+
+// AddTo adds p to the totals in sum.
+func (p *Port) AddTo(sum *Port) {
+	sum.RxPackets += atomic.LoadUint64(&p.RxPackets)
+	sum.RxBytes += atomic.LoadUint64(&p.RxBytes)
+	sum.TxPackets += atomic.LoadUint64(&p.TxPackets)
+	sum.TxBytes += atomic.LoadUint64(&p.TxBytes)
+	sum.Control += atomic.LoadUint64(&p.Control)
+	for r := range p.Drops {
+		sum.Drops[r] += atomic.LoadUint64(&p.Drops[r])
+	}
+}
+
+// Since takes what was counted before, in earlier, off the totals in p.
+func (p *Port) Since(earlier *Port) {
+	p.RxPackets -= earlier.RxPackets
+	p.RxBytes -= earlier.RxBytes
+	p.TxPackets -= earlier.TxPackets
+	p.TxBytes -= earlier.TxBytes
+	p.Control -= earlier.Control
+	for r := range p.Drops {
+		p.Drops[r] -= earlier.Drops[r]
 	}
 }
 
