@@ -57,6 +57,7 @@ var law = []edict{
 	{pkg: "ctrl/metrics", may: []string{"dataplane/count", "dataplane/port"}, why: "it reads counters, it steers nothing"},
 	{pkg: "ctrl/daemon", may: []string{"conf", "dataplane/...", "modes/...", "ctrl/store", "ctrl/server", "ctrl/metrics", "ctrl/api/..."}, why: "it knits; programs stand above it"},
 	{pkg: "ctrl/pacad", may: []string{"conf", "ctrl/daemon", "ctrl/server", "ctrl/metrics", "ctrl/api/..."}, why: "main is short: what it does is in ctrl/daemon"},
+	{pkg: "ctrl/pacactl/ps1", may: []string{"dataplane/policy", "dataplane/packet"}, why: "a script becomes changes of policy before anyone speaks to a daemon: pure, so that it can be fuzzed"},
 	{pkg: "ctrl/pacactl", may: []string{"ctrl/api/...", "ctrl/client", "conf"}, why: "it builds and runs where no DPDK is"},
 
 	{pkg: "perf/...", may: []string{"conf", "dataplane/...", "modes/...", "ctrl/...", "perf/...", "ci/topo"}, why: "the stopwatch may look at anything"},
