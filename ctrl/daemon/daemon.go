@@ -118,7 +118,7 @@ func (h *host) claimSocket(context.Context) error {
 		return err
 	}
 	h.atEnd(func() { _ = l.Close() })
-	s := server.New((*report)(h), h.log)
+	s := server.New((*report)(h), nil, h.log)
 	h.control = &control{wake: make(chan struct{}, 1), log: h.log, fib: &h.fib, table: neigh.New(neigh.Config{})}
 	h.atEnd(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -94,7 +94,7 @@ func start(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := server.New(fake{}, quiet)
+	s := server.New(fake{}, nil, quiet)
 	go func() { _ = s.Serve(l) }()
 	t.Cleanup(func() { _ = s.Shutdown(context.Background()) })
 	return socket

@@ -9,13 +9,16 @@ import (
 
 	"paca/ctrl/api"
 	pacav1 "paca/ctrl/api/paca/v1"
+	"paca/ctrl/api/paca/v1/pacav1connect"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
 )
 
 // control implements the service.
 type control struct {
-	host Host
+	pacav1connect.UnimplementedControlHandler
+	host   Host
+	policy Policy
 }
 
 func (c *control) Status(context.Context, *connect.Request[pacav1.StatusRequest]) (*connect.Response[pacav1.StatusResponse], error) {

@@ -64,11 +64,13 @@ type Server struct {
 }
 
 // New makes a server for host.
-func New(host Host, log *slog.Logger) *Server { return newServer(host, log, defaultPatience) }
+func New(host Host, p Policy, log *slog.Logger) *Server {
+	return newServer(host, p, log, defaultPatience)
+}
 
-func newServer(host Host, log *slog.Logger, p patience) *Server {
+func newServer(host Host, pol Policy, log *slog.Logger, p patience) *Server {
 	mux := http.NewServeMux()
-	mux.Handle(pacav1connect.NewControlHandler(&control{host}, connect.WithReadMaxBytes(maxRequest)))
+	mux.Handle(pacav1connect.NewControlHandler(&control{host: host, policy: pol}, connect.WithReadMaxBytes(maxRequest)))
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)

@@ -77,7 +77,7 @@ func start(t *testing.T, host Host, p patience) (socket string, s *Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = newServer(host, quiet, p)
+	s = newServer(host, nil, quiet, p)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	t.Cleanup(func() {

@@ -10,7 +10,9 @@
 // Words are those of HNV and of the TOML files: a field that stands for a choice
 // (role, type, mode, state) holds the same lower-case word that the files, pacactl
 // and the metrics use. Addresses, prefixes and MACs are text in their usual form.
-// Zero or empty means that there is none.
+// Zero or empty means that there is none. Fields marked "told only" are facts of the
+// running host: they are empty where policy alone is told (Export, Watch, Get,
+// applied) and are not read in requests.
 
 package pacav1
 
@@ -30,23 +32,53 @@ const (
 )
 
 // Why the daemon refused. It travels as a detail of the Connect error, whose own
-// code follows from this one.
+// code follows from this one. Numbers and names never change.
 type ErrorCode int32
 
 const (
-	ErrorCode_ERROR_CODE_UNSPECIFIED  ErrorCode = 0
-	ErrorCode_ERROR_CODE_BAD_SELECTOR ErrorCode = 1 // a selector of a list holds a value that no object can have
+	ErrorCode_ERROR_CODE_UNSPECIFIED    ErrorCode = 0
+	ErrorCode_ERROR_CODE_BAD_SELECTOR   ErrorCode = 1  // a selector of a list holds a value that no object can have
+	ErrorCode_ERROR_CODE_INVALID        ErrorCode = 2  // a value no object can have, or a set that breaks a rule: see faults
+	ErrorCode_ERROR_CODE_NOT_FOUND      ErrorCode = 3  // there is no such object
+	ErrorCode_ERROR_CODE_ALREADY_EXISTS ErrorCode = 4  // there is such an object
+	ErrorCode_ERROR_CODE_CONFLICT       ErrorCode = 5  // policy is not at the expected revision
+	ErrorCode_ERROR_CODE_IN_USE         ErrorCode = 6  // others refer to the object
+	ErrorCode_ERROR_CODE_TOO_LARGE      ErrorCode = 7  // of a request or a set
+	ErrorCode_ERROR_CODE_READ_ONLY      ErrorCode = 8  // this socket, or this object of the host file, cannot change
+	ErrorCode_ERROR_CODE_RATE_LIMITED   ErrorCode = 9  // more than the daemon takes; try again later
+	ErrorCode_ERROR_CODE_UNAVAILABLE    ErrorCode = 10 // the daemon is stopping or cannot keep changes; nothing was changed
+	ErrorCode_ERROR_CODE_COMPACTED      ErrorCode = 11 // the changes after that revision are no longer kept; export anew
 )
 
 // Enum value maps for ErrorCode.
 var (
 	ErrorCode_name = map[int32]string{
-		0: "ERROR_CODE_UNSPECIFIED",
-		1: "ERROR_CODE_BAD_SELECTOR",
+		0:  "ERROR_CODE_UNSPECIFIED",
+		1:  "ERROR_CODE_BAD_SELECTOR",
+		2:  "ERROR_CODE_INVALID",
+		3:  "ERROR_CODE_NOT_FOUND",
+		4:  "ERROR_CODE_ALREADY_EXISTS",
+		5:  "ERROR_CODE_CONFLICT",
+		6:  "ERROR_CODE_IN_USE",
+		7:  "ERROR_CODE_TOO_LARGE",
+		8:  "ERROR_CODE_READ_ONLY",
+		9:  "ERROR_CODE_RATE_LIMITED",
+		10: "ERROR_CODE_UNAVAILABLE",
+		11: "ERROR_CODE_COMPACTED",
 	}
 	ErrorCode_value = map[string]int32{
-		"ERROR_CODE_UNSPECIFIED":  0,
-		"ERROR_CODE_BAD_SELECTOR": 1,
+		"ERROR_CODE_UNSPECIFIED":    0,
+		"ERROR_CODE_BAD_SELECTOR":   1,
+		"ERROR_CODE_INVALID":        2,
+		"ERROR_CODE_NOT_FOUND":      3,
+		"ERROR_CODE_ALREADY_EXISTS": 4,
+		"ERROR_CODE_CONFLICT":       5,
+		"ERROR_CODE_IN_USE":         6,
+		"ERROR_CODE_TOO_LARGE":      7,
+		"ERROR_CODE_READ_ONLY":      8,
+		"ERROR_CODE_RATE_LIMITED":   9,
+		"ERROR_CODE_UNAVAILABLE":    10,
+		"ERROR_CODE_COMPACTED":      11,
 	}
 )
 
@@ -120,7 +152,7 @@ type StatusResponse struct {
 	Pid           int32                  `protobuf:"varint,3,opt,name=pid,proto3" json:"pid,omitempty"`
 	Started       int64                  `protobuf:"varint,4,opt,name=started,proto3" json:"started,omitempty"` // seconds since 1970, UTC
 	UptimeSeconds uint64                 `protobuf:"varint,5,opt,name=uptime_seconds,json=uptimeSeconds,proto3" json:"uptime_seconds,omitempty"`
-	PolicyVersion uint64                 `protobuf:"varint,6,opt,name=policy_version,json=policyVersion,proto3" json:"policy_version,omitempty"` // grows with every change of policy
+	PolicyVersion uint64                 `protobuf:"varint,6,opt,name=policy_version,json=policyVersion,proto3" json:"policy_version,omitempty"` // the revision of policy
 	FibVersion    uint64                 `protobuf:"varint,7,opt,name=fib_version,json=fibVersion,proto3" json:"fib_version,omitempty"`          // grows with every table given to the workers
 	Counts        *Counts                `protobuf:"bytes,8,opt,name=counts,proto3" json:"counts,omitempty"`
 	Workers       []*Worker              `protobuf:"bytes,9,rep,name=workers,proto3" json:"workers,omitempty"`
@@ -383,8 +415,14 @@ func (x *Worker) GetSleeps() uint64 {
 	return 0
 }
 
+// In every list, an object is listed if, for every selector that is not empty, it
+// has one of the values listed there.
 type ListPortsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          []string               `protobuf:"bytes,1,rep,name=name,proto3" json:"name,omitempty"`
+	Role          []string               `protobuf:"bytes,2,rep,name=role,proto3" json:"role,omitempty"`
+	Vsid          []uint32               `protobuf:"varint,3,rep,packed,name=vsid,proto3" json:"vsid,omitempty"`
+	VmMac         []string               `protobuf:"bytes,4,rep,name=vm_mac,json=vmMac,proto3" json:"vm_mac,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -417,6 +455,34 @@ func (x *ListPortsRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ListPortsRequest.ProtoReflect.Descriptor instead.
 func (*ListPortsRequest) Descriptor() ([]byte, []int) {
 	return file_paca_v1_control_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ListPortsRequest) GetName() []string {
+	if x != nil {
+		return x.Name
+	}
+	return nil
+}
+
+func (x *ListPortsRequest) GetRole() []string {
+	if x != nil {
+		return x.Role
+	}
+	return nil
+}
+
+func (x *ListPortsRequest) GetVsid() []uint32 {
+	if x != nil {
+		return x.Vsid
+	}
+	return nil
+}
+
+func (x *ListPortsRequest) GetVmMac() []string {
+	if x != nil {
+		return x.VmMac
+	}
+	return nil
 }
 
 type ListPortsResponse struct {
@@ -463,17 +529,18 @@ func (x *ListPortsResponse) GetPorts() []*Port {
 	return nil
 }
 
+// A port is made by adding it and closed by deleting it.
 type Port struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
-	Name   string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Role   string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`                // uplink, vm, host
-	Device string                 `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`            // as configured
-	Driver string                 `protobuf:"bytes,4,opt,name=driver,proto3" json:"driver,omitempty"`            // DPDK's name for it
-	Mac    string                 `protobuf:"bytes,5,opt,name=mac,proto3" json:"mac,omitempty"`                  // the device's own
-	Mtu    uint32                 `protobuf:"varint,6,opt,name=mtu,proto3" json:"mtu,omitempty"`                 // largest L3 packet in bytes
-	Vsid   uint32                 `protobuf:"varint,7,opt,name=vsid,proto3" json:"vsid,omitempty"`               // role vm only
-	VmMac  string                 `protobuf:"bytes,8,opt,name=vm_mac,json=vmMac,proto3" json:"vm_mac,omitempty"` // role vm only: the MAC of the VM's network card
-	LinkUp bool                   `protobuf:"varint,9,opt,name=link_up,json=linkUp,proto3" json:"link_up,omitempty"`
+	Name   string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                    // identity
+	Role   string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`                    // uplink, vm, host
+	Device string                 `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`                // as in the host file: "vhost-user:/run/paca/blue-vm1.sock"
+	Driver string                 `protobuf:"bytes,4,opt,name=driver,proto3" json:"driver,omitempty"`                // told only: DPDK's name for it
+	Mac    string                 `protobuf:"bytes,5,opt,name=mac,proto3" json:"mac,omitempty"`                      // told only: the device's own
+	Mtu    uint32                 `protobuf:"varint,6,opt,name=mtu,proto3" json:"mtu,omitempty"`                     // largest L3 packet in bytes; 0 in a change means 1500
+	Vsid   uint32                 `protobuf:"varint,7,opt,name=vsid,proto3" json:"vsid,omitempty"`                   // role vm only; 0 = not virtualized
+	VmMac  string                 `protobuf:"bytes,8,opt,name=vm_mac,json=vmMac,proto3" json:"vm_mac,omitempty"`     // role vm only: the MAC of the VM's network card
+	LinkUp bool                   `protobuf:"varint,9,opt,name=link_up,json=linkUp,proto3" json:"link_up,omitempty"` // told only, as all that follows
 	// What the workers did, seen from paca: received from the device, sent to it.
 	RxPackets      uint64       `protobuf:"varint,10,opt,name=rx_packets,json=rxPackets,proto3" json:"rx_packets,omitempty"`
 	RxBytes        uint64       `protobuf:"varint,11,opt,name=rx_bytes,json=rxBytes,proto3" json:"rx_bytes,omitempty"`
@@ -482,6 +549,7 @@ type Port struct {
 	ControlPackets uint64       `protobuf:"varint,14,opt,name=control_packets,json=controlPackets,proto3" json:"control_packets,omitempty"` // received and given to the control plane
 	DroppedPackets uint64       `protobuf:"varint,15,opt,name=dropped_packets,json=droppedPackets,proto3" json:"dropped_packets,omitempty"` // all reasons together, of packets that came from this port
 	DeviceStats    *DeviceStats `protobuf:"bytes,16,opt,name=device_stats,json=deviceStats,proto3" json:"device_stats,omitempty"`
+	HostFile       bool         `protobuf:"varint,17,opt,name=host_file,json=hostFile,proto3" json:"host_file,omitempty"` // told everywhere: stands in the host file, and cannot be changed here
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -628,6 +696,13 @@ func (x *Port) GetDeviceStats() *DeviceStats {
 	return nil
 }
 
+func (x *Port) GetHostFile() bool {
+	if x != nil {
+		return x.HostFile
+	}
+	return false
+}
+
 // What the device itself counted since it was opened.
 type DeviceStats struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -729,14 +804,13 @@ func (x *DeviceStats) GetTxErrors() uint64 {
 	return 0
 }
 
-// A record is listed if, for every selector that is not empty, it has one of the
-// values listed there.
 type ListLookupRecordsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Vsid          []uint32               `protobuf:"varint,1,rep,packed,name=vsid,proto3" json:"vsid,omitempty"`
 	Ca            []string               `protobuf:"bytes,2,rep,name=ca,proto3" json:"ca,omitempty"`
 	Pa            []string               `protobuf:"bytes,3,rep,name=pa,proto3" json:"pa,omitempty"`
 	Mac           []string               `protobuf:"bytes,4,rep,name=mac,proto3" json:"mac,omitempty"`
+	Type          []string               `protobuf:"bytes,5,rep,name=type,proto3" json:"type,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -799,6 +873,13 @@ func (x *ListLookupRecordsRequest) GetMac() []string {
 	return nil
 }
 
+func (x *ListLookupRecordsRequest) GetType() []string {
+	if x != nil {
+		return x.Type
+	}
+	return nil
+}
+
 // In the order of VSID, CA and MAC.
 type ListLookupRecordsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -846,19 +927,19 @@ func (x *ListLookupRecordsResponse) GetLookupRecords() []*LookupRecord {
 
 type LookupRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Vsid          uint32                 `protobuf:"varint,1,opt,name=vsid,proto3" json:"vsid,omitempty"`
+	Vsid          uint32                 `protobuf:"varint,1,opt,name=vsid,proto3" json:"vsid,omitempty"` // identity, as ca and mac
 	Ca            string                 `protobuf:"bytes,2,opt,name=ca,proto3" json:"ca,omitempty"`
 	Mac           string                 `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`
 	Pa            string                 `protobuf:"bytes,4,opt,name=pa,proto3" json:"pa,omitempty"`
-	Type          string                 `protobuf:"bytes,5,opt,name=type,proto3" json:"type,omitempty"` // static, dynamic, gateway-wildcard, l2-only
-	Mode          string                 `protobuf:"bytes,6,opt,name=mode,proto3" json:"mode,omitempty"` // of its virtual subnet: nvgre, rewrite
+	Type          string                 `protobuf:"bytes,5,opt,name=type,proto3" json:"type,omitempty"` // static (also: empty), dynamic, gateway-wildcard, l2-only
+	Mode          string                 `protobuf:"bytes,6,opt,name=mode,proto3" json:"mode,omitempty"` // told only: of its virtual subnet: nvgre, rewrite
 	UseVmMac      bool                   `protobuf:"varint,7,opt,name=use_vm_mac,json=useVmMac,proto3" json:"use_vm_mac,omitempty"`
 	VmName        string                 `protobuf:"bytes,8,opt,name=vm_name,json=vmName,proto3" json:"vm_name,omitempty"`
 	CustomerId    string                 `protobuf:"bytes,9,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
 	Context       string                 `protobuf:"bytes,10,opt,name=context,proto3" json:"context,omitempty"`
-	Port          string                 `protobuf:"bytes,11,opt,name=port,proto3" json:"port,omitempty"`                                       // name of the local port that has the VM; empty = another host's
-	NextHop       string                 `protobuf:"bytes,12,opt,name=next_hop,json=nextHop,proto3" json:"next_hop,omitempty"`                  // on the provider network, for another host's record
-	NextHopState  string                 `protobuf:"bytes,13,opt,name=next_hop_state,json=nextHopState,proto3" json:"next_hop_state,omitempty"` // as Neighbor.state; no-route = no provider route to the PA
+	Port          string                 `protobuf:"bytes,11,opt,name=port,proto3" json:"port,omitempty"`                                       // told only: name of the local port that has the VM; empty = another host's
+	NextHop       string                 `protobuf:"bytes,12,opt,name=next_hop,json=nextHop,proto3" json:"next_hop,omitempty"`                  // told only: on the provider network, for another host's record
+	NextHopState  string                 `protobuf:"bytes,13,opt,name=next_hop_state,json=nextHopState,proto3" json:"next_hop_state,omitempty"` // told only: as Neighbor.state; no-route = no provider route to the PA
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -984,6 +1065,1708 @@ func (x *LookupRecord) GetNextHopState() string {
 	return ""
 }
 
+type ListVirtualSubnetsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vsid          []uint32               `protobuf:"varint,1,rep,packed,name=vsid,proto3" json:"vsid,omitempty"`
+	Rdid          []string               `protobuf:"bytes,2,rep,name=rdid,proto3" json:"rdid,omitempty"`
+	Mode          []string               `protobuf:"bytes,3,rep,name=mode,proto3" json:"mode,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListVirtualSubnetsRequest) Reset() {
+	*x = ListVirtualSubnetsRequest{}
+	mi := &file_paca_v1_control_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListVirtualSubnetsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListVirtualSubnetsRequest) ProtoMessage() {}
+
+func (x *ListVirtualSubnetsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListVirtualSubnetsRequest.ProtoReflect.Descriptor instead.
+func (*ListVirtualSubnetsRequest) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListVirtualSubnetsRequest) GetVsid() []uint32 {
+	if x != nil {
+		return x.Vsid
+	}
+	return nil
+}
+
+func (x *ListVirtualSubnetsRequest) GetRdid() []string {
+	if x != nil {
+		return x.Rdid
+	}
+	return nil
+}
+
+func (x *ListVirtualSubnetsRequest) GetMode() []string {
+	if x != nil {
+		return x.Mode
+	}
+	return nil
+}
+
+// In the order of VSID.
+type ListVirtualSubnetsResponse struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Revision       uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	VirtualSubnets []*VirtualSubnet       `protobuf:"bytes,2,rep,name=virtual_subnets,json=virtualSubnets,proto3" json:"virtual_subnets,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ListVirtualSubnetsResponse) Reset() {
+	*x = ListVirtualSubnetsResponse{}
+	mi := &file_paca_v1_control_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListVirtualSubnetsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListVirtualSubnetsResponse) ProtoMessage() {}
+
+func (x *ListVirtualSubnetsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListVirtualSubnetsResponse.ProtoReflect.Descriptor instead.
+func (*ListVirtualSubnetsResponse) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListVirtualSubnetsResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ListVirtualSubnetsResponse) GetVirtualSubnets() []*VirtualSubnet {
+	if x != nil {
+		return x.VirtualSubnets
+	}
+	return nil
+}
+
+type VirtualSubnet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vsid          uint32                 `protobuf:"varint,1,opt,name=vsid,proto3" json:"vsid,omitempty"` // identity
+	Rdid          string                 `protobuf:"bytes,2,opt,name=rdid,proto3" json:"rdid,omitempty"`  // a GUID
+	Prefixes      []string               `protobuf:"bytes,3,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
+	Mode          string                 `protobuf:"bytes,4,opt,name=mode,proto3" json:"mode,omitempty"` // nvgre (also: empty), rewrite
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VirtualSubnet) Reset() {
+	*x = VirtualSubnet{}
+	mi := &file_paca_v1_control_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VirtualSubnet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VirtualSubnet) ProtoMessage() {}
+
+func (x *VirtualSubnet) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VirtualSubnet.ProtoReflect.Descriptor instead.
+func (*VirtualSubnet) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *VirtualSubnet) GetVsid() uint32 {
+	if x != nil {
+		return x.Vsid
+	}
+	return 0
+}
+
+func (x *VirtualSubnet) GetRdid() string {
+	if x != nil {
+		return x.Rdid
+	}
+	return ""
+}
+
+func (x *VirtualSubnet) GetPrefixes() []string {
+	if x != nil {
+		return x.Prefixes
+	}
+	return nil
+}
+
+func (x *VirtualSubnet) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+type ListCustomerRoutesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rdid          []string               `protobuf:"bytes,1,rep,name=rdid,proto3" json:"rdid,omitempty"`
+	Vsid          []uint32               `protobuf:"varint,2,rep,packed,name=vsid,proto3" json:"vsid,omitempty"`
+	Prefix        []string               `protobuf:"bytes,3,rep,name=prefix,proto3" json:"prefix,omitempty"`
+	NextHop       []string               `protobuf:"bytes,4,rep,name=next_hop,json=nextHop,proto3" json:"next_hop,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCustomerRoutesRequest) Reset() {
+	*x = ListCustomerRoutesRequest{}
+	mi := &file_paca_v1_control_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCustomerRoutesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCustomerRoutesRequest) ProtoMessage() {}
+
+func (x *ListCustomerRoutesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCustomerRoutesRequest.ProtoReflect.Descriptor instead.
+func (*ListCustomerRoutesRequest) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListCustomerRoutesRequest) GetRdid() []string {
+	if x != nil {
+		return x.Rdid
+	}
+	return nil
+}
+
+func (x *ListCustomerRoutesRequest) GetVsid() []uint32 {
+	if x != nil {
+		return x.Vsid
+	}
+	return nil
+}
+
+func (x *ListCustomerRoutesRequest) GetPrefix() []string {
+	if x != nil {
+		return x.Prefix
+	}
+	return nil
+}
+
+func (x *ListCustomerRoutesRequest) GetNextHop() []string {
+	if x != nil {
+		return x.NextHop
+	}
+	return nil
+}
+
+// In the order of their identity.
+type ListCustomerRoutesResponse struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Revision       uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	CustomerRoutes []*CustomerRoute       `protobuf:"bytes,2,rep,name=customer_routes,json=customerRoutes,proto3" json:"customer_routes,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ListCustomerRoutesResponse) Reset() {
+	*x = ListCustomerRoutesResponse{}
+	mi := &file_paca_v1_control_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCustomerRoutesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCustomerRoutesResponse) ProtoMessage() {}
+
+func (x *ListCustomerRoutesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCustomerRoutesResponse.ProtoReflect.Descriptor instead.
+func (*ListCustomerRoutesResponse) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListCustomerRoutesResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ListCustomerRoutesResponse) GetCustomerRoutes() []*CustomerRoute {
+	if x != nil {
+		return x.CustomerRoutes
+	}
+	return nil
+}
+
+type CustomerRoute struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rdid          string                 `protobuf:"bytes,1,opt,name=rdid,proto3" json:"rdid,omitempty"`  // identity: all but the metric
+	Vsid          uint32                 `protobuf:"varint,2,opt,name=vsid,proto3" json:"vsid,omitempty"` // where the next hop lives
+	Prefix        string                 `protobuf:"bytes,3,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	NextHop       string                 `protobuf:"bytes,4,opt,name=next_hop,json=nextHop,proto3" json:"next_hop,omitempty"` // 0.0.0.0 or :: = on-link
+	Metric        uint32                 `protobuf:"varint,5,opt,name=metric,proto3" json:"metric,omitempty"`                 // lowest wins
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CustomerRoute) Reset() {
+	*x = CustomerRoute{}
+	mi := &file_paca_v1_control_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CustomerRoute) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CustomerRoute) ProtoMessage() {}
+
+func (x *CustomerRoute) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CustomerRoute.ProtoReflect.Descriptor instead.
+func (*CustomerRoute) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *CustomerRoute) GetRdid() string {
+	if x != nil {
+		return x.Rdid
+	}
+	return ""
+}
+
+func (x *CustomerRoute) GetVsid() uint32 {
+	if x != nil {
+		return x.Vsid
+	}
+	return 0
+}
+
+func (x *CustomerRoute) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *CustomerRoute) GetNextHop() string {
+	if x != nil {
+		return x.NextHop
+	}
+	return ""
+}
+
+func (x *CustomerRoute) GetMetric() uint32 {
+	if x != nil {
+		return x.Metric
+	}
+	return 0
+}
+
+type ListProviderAddressesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       []string               `protobuf:"bytes,1,rep,name=address,proto3" json:"address,omitempty"` // without prefix length
+	Port          []string               `protobuf:"bytes,2,rep,name=port,proto3" json:"port,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListProviderAddressesRequest) Reset() {
+	*x = ListProviderAddressesRequest{}
+	mi := &file_paca_v1_control_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListProviderAddressesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListProviderAddressesRequest) ProtoMessage() {}
+
+func (x *ListProviderAddressesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListProviderAddressesRequest.ProtoReflect.Descriptor instead.
+func (*ListProviderAddressesRequest) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ListProviderAddressesRequest) GetAddress() []string {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *ListProviderAddressesRequest) GetPort() []string {
+	if x != nil {
+		return x.Port
+	}
+	return nil
+}
+
+// In the order of addresses.
+type ListProviderAddressesResponse struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Revision          uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	ProviderAddresses []*ProviderAddress     `protobuf:"bytes,2,rep,name=provider_addresses,json=providerAddresses,proto3" json:"provider_addresses,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *ListProviderAddressesResponse) Reset() {
+	*x = ListProviderAddressesResponse{}
+	mi := &file_paca_v1_control_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListProviderAddressesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListProviderAddressesResponse) ProtoMessage() {}
+
+func (x *ListProviderAddressesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListProviderAddressesResponse.ProtoReflect.Descriptor instead.
+func (*ListProviderAddressesResponse) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListProviderAddressesResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ListProviderAddressesResponse) GetProviderAddresses() []*ProviderAddress {
+	if x != nil {
+		return x.ProviderAddresses
+	}
+	return nil
+}
+
+type ProviderAddress struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`                    // with prefix length, 192.168.1.10/24; identity without it
+	Port          string                 `protobuf:"bytes,2,opt,name=port,proto3" json:"port,omitempty"`                          // an uplink
+	Vlan          uint32                 `protobuf:"varint,3,opt,name=vlan,proto3" json:"vlan,omitempty"`                         // 0 = untagged
+	Mac           string                 `protobuf:"bytes,4,opt,name=mac,proto3" json:"mac,omitempty"`                            // empty = the uplink's own
+	HostFile      bool                   `protobuf:"varint,5,opt,name=host_file,json=hostFile,proto3" json:"host_file,omitempty"` // told everywhere: stands in the host file, and cannot be changed here
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProviderAddress) Reset() {
+	*x = ProviderAddress{}
+	mi := &file_paca_v1_control_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProviderAddress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProviderAddress) ProtoMessage() {}
+
+func (x *ProviderAddress) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProviderAddress.ProtoReflect.Descriptor instead.
+func (*ProviderAddress) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ProviderAddress) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *ProviderAddress) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
+func (x *ProviderAddress) GetVlan() uint32 {
+	if x != nil {
+		return x.Vlan
+	}
+	return 0
+}
+
+func (x *ProviderAddress) GetMac() string {
+	if x != nil {
+		return x.Mac
+	}
+	return ""
+}
+
+func (x *ProviderAddress) GetHostFile() bool {
+	if x != nil {
+		return x.HostFile
+	}
+	return false
+}
+
+type ListProviderRoutesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Port          []string               `protobuf:"bytes,1,rep,name=port,proto3" json:"port,omitempty"`
+	Prefix        []string               `protobuf:"bytes,2,rep,name=prefix,proto3" json:"prefix,omitempty"`
+	NextHop       []string               `protobuf:"bytes,3,rep,name=next_hop,json=nextHop,proto3" json:"next_hop,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListProviderRoutesRequest) Reset() {
+	*x = ListProviderRoutesRequest{}
+	mi := &file_paca_v1_control_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListProviderRoutesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListProviderRoutesRequest) ProtoMessage() {}
+
+func (x *ListProviderRoutesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListProviderRoutesRequest.ProtoReflect.Descriptor instead.
+func (*ListProviderRoutesRequest) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListProviderRoutesRequest) GetPort() []string {
+	if x != nil {
+		return x.Port
+	}
+	return nil
+}
+
+func (x *ListProviderRoutesRequest) GetPrefix() []string {
+	if x != nil {
+		return x.Prefix
+	}
+	return nil
+}
+
+func (x *ListProviderRoutesRequest) GetNextHop() []string {
+	if x != nil {
+		return x.NextHop
+	}
+	return nil
+}
+
+// In the order of their identity.
+type ListProviderRoutesResponse struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Revision       uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	ProviderRoutes []*ProviderRoute       `protobuf:"bytes,2,rep,name=provider_routes,json=providerRoutes,proto3" json:"provider_routes,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ListProviderRoutesResponse) Reset() {
+	*x = ListProviderRoutesResponse{}
+	mi := &file_paca_v1_control_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListProviderRoutesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListProviderRoutesResponse) ProtoMessage() {}
+
+func (x *ListProviderRoutesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListProviderRoutesResponse.ProtoReflect.Descriptor instead.
+func (*ListProviderRoutesResponse) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ListProviderRoutesResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ListProviderRoutesResponse) GetProviderRoutes() []*ProviderRoute {
+	if x != nil {
+		return x.ProviderRoutes
+	}
+	return nil
+}
+
+type ProviderRoute struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Port          string                 `protobuf:"bytes,1,opt,name=port,proto3" json:"port,omitempty"` // identity: all but the metric
+	Prefix        string                 `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	NextHop       string                 `protobuf:"bytes,3,opt,name=next_hop,json=nextHop,proto3" json:"next_hop,omitempty"`     // 0.0.0.0 or :: = on-link
+	Metric        uint32                 `protobuf:"varint,4,opt,name=metric,proto3" json:"metric,omitempty"`                     // lowest wins
+	HostFile      bool                   `protobuf:"varint,5,opt,name=host_file,json=hostFile,proto3" json:"host_file,omitempty"` // told everywhere: stands in the host file, and cannot be changed here
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProviderRoute) Reset() {
+	*x = ProviderRoute{}
+	mi := &file_paca_v1_control_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProviderRoute) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProviderRoute) ProtoMessage() {}
+
+func (x *ProviderRoute) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProviderRoute.ProtoReflect.Descriptor instead.
+func (*ProviderRoute) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ProviderRoute) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
+func (x *ProviderRoute) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *ProviderRoute) GetNextHop() string {
+	if x != nil {
+		return x.NextHop
+	}
+	return ""
+}
+
+func (x *ProviderRoute) GetMetric() uint32 {
+	if x != nil {
+		return x.Metric
+	}
+	return 0
+}
+
+func (x *ProviderRoute) GetHostFile() bool {
+	if x != nil {
+		return x.HostFile
+	}
+	return false
+}
+
+// The host's own settings. There is always one, which can be put or replaced.
+type Global struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	UseExternalRouter bool                   `protobuf:"varint,1,opt,name=use_external_router,json=useExternalRouter,proto3" json:"use_external_router,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Global) Reset() {
+	*x = Global{}
+	mi := &file_paca_v1_control_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Global) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Global) ProtoMessage() {}
+
+func (x *Global) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Global.ProtoReflect.Descriptor instead.
+func (*Global) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Global) GetUseExternalRouter() bool {
+	if x != nil {
+		return x.UseExternalRouter
+	}
+	return false
+}
+
+type Object struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Object:
+	//
+	//	*Object_Global
+	//	*Object_Port
+	//	*Object_ProviderAddress
+	//	*Object_ProviderRoute
+	//	*Object_VirtualSubnet
+	//	*Object_CustomerRoute
+	//	*Object_LookupRecord
+	Object        isObject_Object `protobuf_oneof:"object"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Object) Reset() {
+	*x = Object{}
+	mi := &file_paca_v1_control_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Object) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Object) ProtoMessage() {}
+
+func (x *Object) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Object.ProtoReflect.Descriptor instead.
+func (*Object) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Object) GetObject() isObject_Object {
+	if x != nil {
+		return x.Object
+	}
+	return nil
+}
+
+func (x *Object) GetGlobal() *Global {
+	if x != nil {
+		if x, ok := x.Object.(*Object_Global); ok {
+			return x.Global
+		}
+	}
+	return nil
+}
+
+func (x *Object) GetPort() *Port {
+	if x != nil {
+		if x, ok := x.Object.(*Object_Port); ok {
+			return x.Port
+		}
+	}
+	return nil
+}
+
+func (x *Object) GetProviderAddress() *ProviderAddress {
+	if x != nil {
+		if x, ok := x.Object.(*Object_ProviderAddress); ok {
+			return x.ProviderAddress
+		}
+	}
+	return nil
+}
+
+func (x *Object) GetProviderRoute() *ProviderRoute {
+	if x != nil {
+		if x, ok := x.Object.(*Object_ProviderRoute); ok {
+			return x.ProviderRoute
+		}
+	}
+	return nil
+}
+
+func (x *Object) GetVirtualSubnet() *VirtualSubnet {
+	if x != nil {
+		if x, ok := x.Object.(*Object_VirtualSubnet); ok {
+			return x.VirtualSubnet
+		}
+	}
+	return nil
+}
+
+func (x *Object) GetCustomerRoute() *CustomerRoute {
+	if x != nil {
+		if x, ok := x.Object.(*Object_CustomerRoute); ok {
+			return x.CustomerRoute
+		}
+	}
+	return nil
+}
+
+func (x *Object) GetLookupRecord() *LookupRecord {
+	if x != nil {
+		if x, ok := x.Object.(*Object_LookupRecord); ok {
+			return x.LookupRecord
+		}
+	}
+	return nil
+}
+
+type isObject_Object interface {
+	isObject_Object()
+}
+
+type Object_Global struct {
+	Global *Global `protobuf:"bytes,1,opt,name=global,proto3,oneof"`
+}
+
+type Object_Port struct {
+	Port *Port `protobuf:"bytes,2,opt,name=port,proto3,oneof"`
+}
+
+type Object_ProviderAddress struct {
+	ProviderAddress *ProviderAddress `protobuf:"bytes,3,opt,name=provider_address,json=providerAddress,proto3,oneof"`
+}
+
+type Object_ProviderRoute struct {
+	ProviderRoute *ProviderRoute `protobuf:"bytes,4,opt,name=provider_route,json=providerRoute,proto3,oneof"`
+}
+
+type Object_VirtualSubnet struct {
+	VirtualSubnet *VirtualSubnet `protobuf:"bytes,5,opt,name=virtual_subnet,json=virtualSubnet,proto3,oneof"`
+}
+
+type Object_CustomerRoute struct {
+	CustomerRoute *CustomerRoute `protobuf:"bytes,6,opt,name=customer_route,json=customerRoute,proto3,oneof"`
+}
+
+type Object_LookupRecord struct {
+	LookupRecord *LookupRecord `protobuf:"bytes,7,opt,name=lookup_record,json=lookupRecord,proto3,oneof"`
+}
+
+func (*Object_Global) isObject_Object() {}
+
+func (*Object_Port) isObject_Object() {}
+
+func (*Object_ProviderAddress) isObject_Object() {}
+
+func (*Object_ProviderRoute) isObject_Object() {}
+
+func (*Object_VirtualSubnet) isObject_Object() {}
+
+func (*Object_CustomerRoute) isObject_Object() {}
+
+func (*Object_LookupRecord) isObject_Object() {}
+
+type Change struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Change:
+	//
+	//	*Change_Add
+	//	*Change_Replace
+	//	*Change_Put
+	//	*Change_Delete
+	Change        isChange_Change `protobuf_oneof:"change"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Change) Reset() {
+	*x = Change{}
+	mi := &file_paca_v1_control_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Change) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Change) ProtoMessage() {}
+
+func (x *Change) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Change.ProtoReflect.Descriptor instead.
+func (*Change) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Change) GetChange() isChange_Change {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+func (x *Change) GetAdd() *Object {
+	if x != nil {
+		if x, ok := x.Change.(*Change_Add); ok {
+			return x.Add
+		}
+	}
+	return nil
+}
+
+func (x *Change) GetReplace() *Object {
+	if x != nil {
+		if x, ok := x.Change.(*Change_Replace); ok {
+			return x.Replace
+		}
+	}
+	return nil
+}
+
+func (x *Change) GetPut() *Object {
+	if x != nil {
+		if x, ok := x.Change.(*Change_Put); ok {
+			return x.Put
+		}
+	}
+	return nil
+}
+
+func (x *Change) GetDelete() *Object {
+	if x != nil {
+		if x, ok := x.Change.(*Change_Delete); ok {
+			return x.Delete
+		}
+	}
+	return nil
+}
+
+type isChange_Change interface {
+	isChange_Change()
+}
+
+type Change_Add struct {
+	Add *Object `protobuf:"bytes,1,opt,name=add,proto3,oneof"` // must not exist yet
+}
+
+type Change_Replace struct {
+	Replace *Object `protobuf:"bytes,2,opt,name=replace,proto3,oneof"` // must exist; everything but identity is replaced
+}
+
+type Change_Put struct {
+	Put *Object `protobuf:"bytes,3,opt,name=put,proto3,oneof"` // either
+}
+
+type Change_Delete struct {
+	Delete *Object `protobuf:"bytes,4,opt,name=delete,proto3,oneof"` // must exist; only identity is read
+}
+
+func (*Change_Add) isChange_Change() {}
+
+func (*Change_Replace) isChange_Change() {}
+
+func (*Change_Put) isChange_Change() {}
+
+func (*Change_Delete) isChange_Change() {}
+
+type GetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Object        *Object                `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"` // only identity is read
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRequest) Reset() {
+	*x = GetRequest{}
+	mi := &file_paca_v1_control_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRequest) ProtoMessage() {}
+
+func (x *GetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
+func (*GetRequest) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *GetRequest) GetObject() *Object {
+	if x != nil {
+		return x.Object
+	}
+	return nil
+}
+
+type GetResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Object        *Object                `protobuf:"bytes,2,opt,name=object,proto3" json:"object,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetResponse) Reset() {
+	*x = GetResponse{}
+	mi := &file_paca_v1_control_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetResponse) ProtoMessage() {}
+
+func (x *GetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
+func (*GetResponse) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *GetResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *GetResponse) GetObject() *Object {
+	if x != nil {
+		return x.Object
+	}
+	return nil
+}
+
+type ExportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportRequest) Reset() {
+	*x = ExportRequest{}
+	mi := &file_paca_v1_control_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportRequest) ProtoMessage() {}
+
+func (x *ExportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
+func (*ExportRequest) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{28}
+}
+
+// There is always a first batch, with the revision, even of no objects. Objects come
+// in the order of kinds in Object, and of their identity.
+type ExportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Objects       []*Object              `protobuf:"bytes,2,rep,name=objects,proto3" json:"objects,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportResponse) Reset() {
+	*x = ExportResponse{}
+	mi := &file_paca_v1_control_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportResponse) ProtoMessage() {}
+
+func (x *ExportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
+func (*ExportResponse) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ExportResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ExportResponse) GetObjects() []*Object {
+	if x != nil {
+		return x.Objects
+	}
+	return nil
+}
+
+type WatchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AfterRevision *uint64                `protobuf:"varint,1,opt,name=after_revision,json=afterRevision,proto3,oneof" json:"after_revision,omitempty"` // absent = from now on
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_paca_v1_control_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *WatchRequest) GetAfterRevision() uint64 {
+	if x != nil && x.AfterRevision != nil {
+		return *x.AfterRevision
+	}
+	return 0
+}
+
+// The first message says after which revision the watch starts, without changes.
+type WatchResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Changes       []*Change              `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"`  // put and delete only, with whole objects
+	Partial       bool                   `protobuf:"varint,3,opt,name=partial,proto3" json:"partial,omitempty"` // more of this revision follows
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchResponse) Reset() {
+	*x = WatchResponse{}
+	mi := &file_paca_v1_control_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchResponse) ProtoMessage() {}
+
+func (x *WatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
+func (*WatchResponse) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *WatchResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *WatchResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
+}
+
+// No object may stand in two changes of a set. Their order does not matter: what
+// counts is what was before and what is after the whole set.
+type ApplyRequest struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Changes          []*Change              `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	DryRun           bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`                               // answer as if applied, change nothing
+	ExpectedRevision uint64                 `protobuf:"varint,3,opt,name=expected_revision,json=expectedRevision,proto3" json:"expected_revision,omitempty"` // refuse with ERROR_CODE_CONFLICT if policy is at another; 0 = any
+	ListApplied      bool                   `protobuf:"varint,4,opt,name=list_applied,json=listApplied,proto3" json:"list_applied,omitempty"`                // fill applied
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *ApplyRequest) Reset() {
+	*x = ApplyRequest{}
+	mi := &file_paca_v1_control_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplyRequest) ProtoMessage() {}
+
+func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
+func (*ApplyRequest) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ApplyRequest) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *ApplyRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *ApplyRequest) GetExpectedRevision() uint64 {
+	if x != nil {
+		return x.ExpectedRevision
+	}
+	return 0
+}
+
+func (x *ApplyRequest) GetListApplied() bool {
+	if x != nil {
+		return x.ListApplied
+	}
+	return false
+}
+
+type ApplyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"` // that the set made, or the present one if nothing changed or nothing was to be
+	Changed       uint64                 `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`   // how many objects really change
+	Applied       []*Change              `protobuf:"bytes,3,rep,name=applied,proto3" json:"applied,omitempty"`    // the first 10,000 of those, if asked for: put and delete only, with whole objects
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApplyResponse) Reset() {
+	*x = ApplyResponse{}
+	mi := &file_paca_v1_control_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplyResponse) ProtoMessage() {}
+
+func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplyResponse.ProtoReflect.Descriptor instead.
+func (*ApplyResponse) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ApplyResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ApplyResponse) GetChanged() uint64 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
+func (x *ApplyResponse) GetApplied() []*Change {
+	if x != nil {
+		return x.Applied
+	}
+	return nil
+}
+
+type NextHopRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vsid          uint32                 `protobuf:"varint,1,opt,name=vsid,proto3" json:"vsid,omitempty"`               // of the sender
+	SrcCa         string                 `protobuf:"bytes,2,opt,name=src_ca,json=srcCa,proto3" json:"src_ca,omitempty"` // empty = a sender of any address
+	DstCa         string                 `protobuf:"bytes,3,opt,name=dst_ca,json=dstCa,proto3" json:"dst_ca,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NextHopRequest) Reset() {
+	*x = NextHopRequest{}
+	mi := &file_paca_v1_control_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NextHopRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NextHopRequest) ProtoMessage() {}
+
+func (x *NextHopRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NextHopRequest.ProtoReflect.Descriptor instead.
+func (*NextHopRequest) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *NextHopRequest) GetVsid() uint32 {
+	if x != nil {
+		return x.Vsid
+	}
+	return 0
+}
+
+func (x *NextHopRequest) GetSrcCa() string {
+	if x != nil {
+		return x.SrcCa
+	}
+	return ""
+}
+
+func (x *NextHopRequest) GetDstCa() string {
+	if x != nil {
+		return x.DstCa
+	}
+	return ""
+}
+
+type NextHopResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NextHopCa     string                 `protobuf:"bytes,1,opt,name=next_hop_ca,json=nextHopCa,proto3" json:"next_hop_ca,omitempty"`    // the destination itself, or the router or gateway it is reached by
+	SourceMac     string                 `protobuf:"bytes,2,opt,name=source_mac,json=sourceMac,proto3" json:"source_mac,omitempty"`      // of the inner frame as it arrives
+	NextHopMac    string                 `protobuf:"bytes,3,opt,name=next_hop_mac,json=nextHopMac,proto3" json:"next_hop_mac,omitempty"` // where the inner frame goes
+	EgressVsid    uint32                 `protobuf:"varint,4,opt,name=egress_vsid,json=egressVsid,proto3" json:"egress_vsid,omitempty"`  // the VSID on the wire
+	Pa            string                 `protobuf:"bytes,5,opt,name=pa,proto3" json:"pa,omitempty"`                                     // the host behind which the next hop lives; empty = this one
+	LocalPort     string                 `protobuf:"bytes,6,opt,name=local_port,json=localPort,proto3" json:"local_port,omitempty"`      // that the frame leaves by to a VM of this host
+	Verdict       string                 `protobuf:"bytes,7,opt,name=verdict,proto3" json:"verdict,omitempty"`                           // forward, or the drop reason as in Drop.reason
+	Steps         []*Step                `protobuf:"bytes,8,rep,name=steps,proto3" json:"steps,omitempty"`                               // how the answer came about
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NextHopResponse) Reset() {
+	*x = NextHopResponse{}
+	mi := &file_paca_v1_control_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NextHopResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NextHopResponse) ProtoMessage() {}
+
+func (x *NextHopResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NextHopResponse.ProtoReflect.Descriptor instead.
+func (*NextHopResponse) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *NextHopResponse) GetNextHopCa() string {
+	if x != nil {
+		return x.NextHopCa
+	}
+	return ""
+}
+
+func (x *NextHopResponse) GetSourceMac() string {
+	if x != nil {
+		return x.SourceMac
+	}
+	return ""
+}
+
+func (x *NextHopResponse) GetNextHopMac() string {
+	if x != nil {
+		return x.NextHopMac
+	}
+	return ""
+}
+
+func (x *NextHopResponse) GetEgressVsid() uint32 {
+	if x != nil {
+		return x.EgressVsid
+	}
+	return 0
+}
+
+func (x *NextHopResponse) GetPa() string {
+	if x != nil {
+		return x.Pa
+	}
+	return ""
+}
+
+func (x *NextHopResponse) GetLocalPort() string {
+	if x != nil {
+		return x.LocalPort
+	}
+	return ""
+}
+
+func (x *NextHopResponse) GetVerdict() string {
+	if x != nil {
+		return x.Verdict
+	}
+	return ""
+}
+
+func (x *NextHopResponse) GetSteps() []*Step {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+type Step struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Text          string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	Rule          string                 `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"` // of the specification, like L12; empty if none says it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Step) Reset() {
+	*x = Step{}
+	mi := &file_paca_v1_control_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Step) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Step) ProtoMessage() {}
+
+func (x *Step) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Step.ProtoReflect.Descriptor instead.
+func (*Step) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *Step) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Step) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
 type ListDropsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	IncludeZero   bool                   `protobuf:"varint,1,opt,name=include_zero,json=includeZero,proto3" json:"include_zero,omitempty"` // also reasons that nothing was dropped for
@@ -993,7 +2776,7 @@ type ListDropsRequest struct {
 
 func (x *ListDropsRequest) Reset() {
 	*x = ListDropsRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[11]
+	mi := &file_paca_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1005,7 +2788,7 @@ func (x *ListDropsRequest) String() string {
 func (*ListDropsRequest) ProtoMessage() {}
 
 func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[11]
+	mi := &file_paca_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1018,7 +2801,7 @@ func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsRequest.ProtoReflect.Descriptor instead.
 func (*ListDropsRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{11}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListDropsRequest) GetIncludeZero() bool {
@@ -1037,7 +2820,7 @@ type ListDropsResponse struct {
 
 func (x *ListDropsResponse) Reset() {
 	*x = ListDropsResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[12]
+	mi := &file_paca_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1049,7 +2832,7 @@ func (x *ListDropsResponse) String() string {
 func (*ListDropsResponse) ProtoMessage() {}
 
 func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[12]
+	mi := &file_paca_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +2845,7 @@ func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsResponse.ProtoReflect.Descriptor instead.
 func (*ListDropsResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{12}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListDropsResponse) GetDrops() []*Drop {
@@ -1084,7 +2867,7 @@ type Drop struct {
 
 func (x *Drop) Reset() {
 	*x = Drop{}
-	mi := &file_paca_v1_control_proto_msgTypes[13]
+	mi := &file_paca_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1096,7 +2879,7 @@ func (x *Drop) String() string {
 func (*Drop) ProtoMessage() {}
 
 func (x *Drop) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[13]
+	mi := &file_paca_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +2892,7 @@ func (x *Drop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drop.ProtoReflect.Descriptor instead.
 func (*Drop) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{13}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Drop) GetPort() string {
@@ -1148,7 +2931,7 @@ type ListNeighborsRequest struct {
 
 func (x *ListNeighborsRequest) Reset() {
 	*x = ListNeighborsRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[14]
+	mi := &file_paca_v1_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1160,7 +2943,7 @@ func (x *ListNeighborsRequest) String() string {
 func (*ListNeighborsRequest) ProtoMessage() {}
 
 func (x *ListNeighborsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[14]
+	mi := &file_paca_v1_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1173,7 +2956,7 @@ func (x *ListNeighborsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNeighborsRequest.ProtoReflect.Descriptor instead.
 func (*ListNeighborsRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{14}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
 type ListNeighborsResponse struct {
@@ -1185,7 +2968,7 @@ type ListNeighborsResponse struct {
 
 func (x *ListNeighborsResponse) Reset() {
 	*x = ListNeighborsResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[15]
+	mi := &file_paca_v1_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1197,7 +2980,7 @@ func (x *ListNeighborsResponse) String() string {
 func (*ListNeighborsResponse) ProtoMessage() {}
 
 func (x *ListNeighborsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[15]
+	mi := &file_paca_v1_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1210,7 +2993,7 @@ func (x *ListNeighborsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNeighborsResponse.ProtoReflect.Descriptor instead.
 func (*ListNeighborsResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{15}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListNeighborsResponse) GetNeighbors() []*Neighbor {
@@ -1234,7 +3017,7 @@ type Neighbor struct {
 
 func (x *Neighbor) Reset() {
 	*x = Neighbor{}
-	mi := &file_paca_v1_control_proto_msgTypes[16]
+	mi := &file_paca_v1_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +3029,7 @@ func (x *Neighbor) String() string {
 func (*Neighbor) ProtoMessage() {}
 
 func (x *Neighbor) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[16]
+	mi := &file_paca_v1_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +3042,7 @@ func (x *Neighbor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Neighbor.ProtoReflect.Descriptor instead.
 func (*Neighbor) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{16}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Neighbor) GetPort() string {
@@ -1300,15 +3083,17 @@ func (x *Neighbor) GetState() string {
 type ErrorDetail struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Code          ErrorCode              `protobuf:"varint,1,opt,name=code,proto3,enum=paca.v1.ErrorCode" json:"code,omitempty"`
-	Field         string                 `protobuf:"bytes,2,opt,name=field,proto3" json:"field,omitempty"` // of the request
-	Rule          string                 `protobuf:"bytes,3,opt,name=rule,proto3" json:"rule,omitempty"`   // of the specification, like W4; empty if none says it
+	Field         string                 `protobuf:"bytes,2,opt,name=field,proto3" json:"field,omitempty"`                              // of the request
+	Rule          string                 `protobuf:"bytes,3,opt,name=rule,proto3" json:"rule,omitempty"`                                // of the specification, like W4; empty if none says it
+	Faults        []*Fault               `protobuf:"bytes,4,rep,name=faults,proto3" json:"faults,omitempty"`                            // the first 20
+	FaultCount    uint32                 `protobuf:"varint,5,opt,name=fault_count,json=faultCount,proto3" json:"fault_count,omitempty"` // of all
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_paca_v1_control_proto_msgTypes[17]
+	mi := &file_paca_v1_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1320,7 +3105,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[17]
+	mi := &file_paca_v1_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1333,7 +3118,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{17}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ErrorDetail) GetCode() ErrorCode {
@@ -1351,6 +3136,97 @@ func (x *ErrorDetail) GetField() string {
 }
 
 func (x *ErrorDetail) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *ErrorDetail) GetFaults() []*Fault {
+	if x != nil {
+		return x.Faults
+	}
+	return nil
+}
+
+func (x *ErrorDetail) GetFaultCount() uint32 {
+	if x != nil {
+		return x.FaultCount
+	}
+	return 0
+}
+
+// One violation of one rule by a set of changes.
+type Fault struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Object        string                 `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"` // kind: "lookup_record"
+	Index         uint32                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`  // in changes
+	Field         string                 `protobuf:"bytes,3,opt,name=field,proto3" json:"field,omitempty"`
+	Problem       string                 `protobuf:"bytes,4,opt,name=problem,proto3" json:"problem,omitempty"`
+	Rule          string                 `protobuf:"bytes,5,opt,name=rule,proto3" json:"rule,omitempty"` // of the specification, like P6; empty if none says it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fault) Reset() {
+	*x = Fault{}
+	mi := &file_paca_v1_control_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fault) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fault) ProtoMessage() {}
+
+func (x *Fault) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fault.ProtoReflect.Descriptor instead.
+func (*Fault) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *Fault) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *Fault) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Fault) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *Fault) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *Fault) GetRule() string {
 	if x != nil {
 		return x.Rule
 	}
@@ -1388,10 +3264,14 @@ const file_paca_v1_control_proto_rawDesc = "" +
 	"pollsEmpty\x12\x1f\n" +
 	"\vpolls_valid\x18\x03 \x01(\x04R\n" +
 	"pollsValid\x12\x16\n" +
-	"\x06sleeps\x18\x04 \x01(\x04R\x06sleeps\"\x12\n" +
-	"\x10ListPortsRequest\"8\n" +
+	"\x06sleeps\x18\x04 \x01(\x04R\x06sleeps\"e\n" +
+	"\x10ListPortsRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x03(\tR\x04name\x12\x12\n" +
+	"\x04role\x18\x02 \x03(\tR\x04role\x12\x12\n" +
+	"\x04vsid\x18\x03 \x03(\rR\x04vsid\x12\x15\n" +
+	"\x06vm_mac\x18\x04 \x03(\tR\x05vmMac\"8\n" +
 	"\x11ListPortsResponse\x12#\n" +
-	"\x05ports\x18\x01 \x03(\v2\r.paca.v1.PortR\x05ports\"\xc5\x03\n" +
+	"\x05ports\x18\x01 \x03(\v2\r.paca.v1.PortR\x05ports\"\xe2\x03\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x16\n" +
@@ -1411,7 +3291,8 @@ const file_paca_v1_control_proto_rawDesc = "" +
 	"\btx_bytes\x18\r \x01(\x04R\atxBytes\x12'\n" +
 	"\x0fcontrol_packets\x18\x0e \x01(\x04R\x0econtrolPackets\x12'\n" +
 	"\x0fdropped_packets\x18\x0f \x01(\x04R\x0edroppedPackets\x127\n" +
-	"\fdevice_stats\x18\x10 \x01(\v2\x14.paca.v1.DeviceStatsR\vdeviceStats\"\xfa\x01\n" +
+	"\fdevice_stats\x18\x10 \x01(\v2\x14.paca.v1.DeviceStatsR\vdeviceStats\x12\x1b\n" +
+	"\thost_file\x18\x11 \x01(\bR\bhostFile\"\xfa\x01\n" +
 	"\vDeviceStats\x12\x1d\n" +
 	"\n" +
 	"rx_packets\x18\x01 \x01(\x04R\trxPackets\x12\x19\n" +
@@ -1423,12 +3304,13 @@ const file_paca_v1_control_proto_rawDesc = "" +
 	"\frx_no_buffer\x18\x06 \x01(\x04R\n" +
 	"rxNoBuffer\x12\x1b\n" +
 	"\trx_errors\x18\a \x01(\x04R\brxErrors\x12\x1b\n" +
-	"\ttx_errors\x18\b \x01(\x04R\btxErrors\"`\n" +
+	"\ttx_errors\x18\b \x01(\x04R\btxErrors\"t\n" +
 	"\x18ListLookupRecordsRequest\x12\x12\n" +
 	"\x04vsid\x18\x01 \x03(\rR\x04vsid\x12\x0e\n" +
 	"\x02ca\x18\x02 \x03(\tR\x02ca\x12\x0e\n" +
 	"\x02pa\x18\x03 \x03(\tR\x02pa\x12\x10\n" +
-	"\x03mac\x18\x04 \x03(\tR\x03mac\"Y\n" +
+	"\x03mac\x18\x04 \x03(\tR\x03mac\x12\x12\n" +
+	"\x04type\x18\x05 \x03(\tR\x04type\"Y\n" +
 	"\x19ListLookupRecordsResponse\x12<\n" +
 	"\x0elookup_records\x18\x01 \x03(\v2\x15.paca.v1.LookupRecordR\rlookupRecords\"\xc3\x02\n" +
 	"\fLookupRecord\x12\x12\n" +
@@ -1447,7 +3329,121 @@ const file_paca_v1_control_proto_rawDesc = "" +
 	" \x01(\tR\acontext\x12\x12\n" +
 	"\x04port\x18\v \x01(\tR\x04port\x12\x19\n" +
 	"\bnext_hop\x18\f \x01(\tR\anextHop\x12$\n" +
-	"\x0enext_hop_state\x18\r \x01(\tR\fnextHopState\"5\n" +
+	"\x0enext_hop_state\x18\r \x01(\tR\fnextHopState\"W\n" +
+	"\x19ListVirtualSubnetsRequest\x12\x12\n" +
+	"\x04vsid\x18\x01 \x03(\rR\x04vsid\x12\x12\n" +
+	"\x04rdid\x18\x02 \x03(\tR\x04rdid\x12\x12\n" +
+	"\x04mode\x18\x03 \x03(\tR\x04mode\"y\n" +
+	"\x1aListVirtualSubnetsResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12?\n" +
+	"\x0fvirtual_subnets\x18\x02 \x03(\v2\x16.paca.v1.VirtualSubnetR\x0evirtualSubnets\"g\n" +
+	"\rVirtualSubnet\x12\x12\n" +
+	"\x04vsid\x18\x01 \x01(\rR\x04vsid\x12\x12\n" +
+	"\x04rdid\x18\x02 \x01(\tR\x04rdid\x12\x1a\n" +
+	"\bprefixes\x18\x03 \x03(\tR\bprefixes\x12\x12\n" +
+	"\x04mode\x18\x04 \x01(\tR\x04mode\"v\n" +
+	"\x19ListCustomerRoutesRequest\x12\x12\n" +
+	"\x04rdid\x18\x01 \x03(\tR\x04rdid\x12\x12\n" +
+	"\x04vsid\x18\x02 \x03(\rR\x04vsid\x12\x16\n" +
+	"\x06prefix\x18\x03 \x03(\tR\x06prefix\x12\x19\n" +
+	"\bnext_hop\x18\x04 \x03(\tR\anextHop\"y\n" +
+	"\x1aListCustomerRoutesResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12?\n" +
+	"\x0fcustomer_routes\x18\x02 \x03(\v2\x16.paca.v1.CustomerRouteR\x0ecustomerRoutes\"\x82\x01\n" +
+	"\rCustomerRoute\x12\x12\n" +
+	"\x04rdid\x18\x01 \x01(\tR\x04rdid\x12\x12\n" +
+	"\x04vsid\x18\x02 \x01(\rR\x04vsid\x12\x16\n" +
+	"\x06prefix\x18\x03 \x01(\tR\x06prefix\x12\x19\n" +
+	"\bnext_hop\x18\x04 \x01(\tR\anextHop\x12\x16\n" +
+	"\x06metric\x18\x05 \x01(\rR\x06metric\"L\n" +
+	"\x1cListProviderAddressesRequest\x12\x18\n" +
+	"\aaddress\x18\x01 \x03(\tR\aaddress\x12\x12\n" +
+	"\x04port\x18\x02 \x03(\tR\x04port\"\x84\x01\n" +
+	"\x1dListProviderAddressesResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12G\n" +
+	"\x12provider_addresses\x18\x02 \x03(\v2\x18.paca.v1.ProviderAddressR\x11providerAddresses\"\x82\x01\n" +
+	"\x0fProviderAddress\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\tR\x04port\x12\x12\n" +
+	"\x04vlan\x18\x03 \x01(\rR\x04vlan\x12\x10\n" +
+	"\x03mac\x18\x04 \x01(\tR\x03mac\x12\x1b\n" +
+	"\thost_file\x18\x05 \x01(\bR\bhostFile\"b\n" +
+	"\x19ListProviderRoutesRequest\x12\x12\n" +
+	"\x04port\x18\x01 \x03(\tR\x04port\x12\x16\n" +
+	"\x06prefix\x18\x02 \x03(\tR\x06prefix\x12\x19\n" +
+	"\bnext_hop\x18\x03 \x03(\tR\anextHop\"y\n" +
+	"\x1aListProviderRoutesResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12?\n" +
+	"\x0fprovider_routes\x18\x02 \x03(\v2\x16.paca.v1.ProviderRouteR\x0eproviderRoutes\"\x8b\x01\n" +
+	"\rProviderRoute\x12\x12\n" +
+	"\x04port\x18\x01 \x01(\tR\x04port\x12\x16\n" +
+	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x12\x19\n" +
+	"\bnext_hop\x18\x03 \x01(\tR\anextHop\x12\x16\n" +
+	"\x06metric\x18\x04 \x01(\rR\x06metric\x12\x1b\n" +
+	"\thost_file\x18\x05 \x01(\bR\bhostFile\"8\n" +
+	"\x06Global\x12.\n" +
+	"\x13use_external_router\x18\x01 \x01(\bR\x11useExternalRouter\"\xaa\x03\n" +
+	"\x06Object\x12)\n" +
+	"\x06global\x18\x01 \x01(\v2\x0f.paca.v1.GlobalH\x00R\x06global\x12#\n" +
+	"\x04port\x18\x02 \x01(\v2\r.paca.v1.PortH\x00R\x04port\x12E\n" +
+	"\x10provider_address\x18\x03 \x01(\v2\x18.paca.v1.ProviderAddressH\x00R\x0fproviderAddress\x12?\n" +
+	"\x0eprovider_route\x18\x04 \x01(\v2\x16.paca.v1.ProviderRouteH\x00R\rproviderRoute\x12?\n" +
+	"\x0evirtual_subnet\x18\x05 \x01(\v2\x16.paca.v1.VirtualSubnetH\x00R\rvirtualSubnet\x12?\n" +
+	"\x0ecustomer_route\x18\x06 \x01(\v2\x16.paca.v1.CustomerRouteH\x00R\rcustomerRoute\x12<\n" +
+	"\rlookup_record\x18\a \x01(\v2\x15.paca.v1.LookupRecordH\x00R\flookupRecordB\b\n" +
+	"\x06object\"\xb4\x01\n" +
+	"\x06Change\x12#\n" +
+	"\x03add\x18\x01 \x01(\v2\x0f.paca.v1.ObjectH\x00R\x03add\x12+\n" +
+	"\areplace\x18\x02 \x01(\v2\x0f.paca.v1.ObjectH\x00R\areplace\x12#\n" +
+	"\x03put\x18\x03 \x01(\v2\x0f.paca.v1.ObjectH\x00R\x03put\x12)\n" +
+	"\x06delete\x18\x04 \x01(\v2\x0f.paca.v1.ObjectH\x00R\x06deleteB\b\n" +
+	"\x06change\"5\n" +
+	"\n" +
+	"GetRequest\x12'\n" +
+	"\x06object\x18\x01 \x01(\v2\x0f.paca.v1.ObjectR\x06object\"R\n" +
+	"\vGetResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12'\n" +
+	"\x06object\x18\x02 \x01(\v2\x0f.paca.v1.ObjectR\x06object\"\x0f\n" +
+	"\rExportRequest\"W\n" +
+	"\x0eExportResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12)\n" +
+	"\aobjects\x18\x02 \x03(\v2\x0f.paca.v1.ObjectR\aobjects\"M\n" +
+	"\fWatchRequest\x12*\n" +
+	"\x0eafter_revision\x18\x01 \x01(\x04H\x00R\rafterRevision\x88\x01\x01B\x11\n" +
+	"\x0f_after_revision\"p\n" +
+	"\rWatchResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12)\n" +
+	"\achanges\x18\x02 \x03(\v2\x0f.paca.v1.ChangeR\achanges\x12\x18\n" +
+	"\apartial\x18\x03 \x01(\bR\apartial\"\xa2\x01\n" +
+	"\fApplyRequest\x12)\n" +
+	"\achanges\x18\x01 \x03(\v2\x0f.paca.v1.ChangeR\achanges\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12+\n" +
+	"\x11expected_revision\x18\x03 \x01(\x04R\x10expectedRevision\x12!\n" +
+	"\flist_applied\x18\x04 \x01(\bR\vlistApplied\"p\n" +
+	"\rApplyResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\x04R\achanged\x12)\n" +
+	"\aapplied\x18\x03 \x03(\v2\x0f.paca.v1.ChangeR\aapplied\"R\n" +
+	"\x0eNextHopRequest\x12\x12\n" +
+	"\x04vsid\x18\x01 \x01(\rR\x04vsid\x12\x15\n" +
+	"\x06src_ca\x18\x02 \x01(\tR\x05srcCa\x12\x15\n" +
+	"\x06dst_ca\x18\x03 \x01(\tR\x05dstCa\"\x81\x02\n" +
+	"\x0fNextHopResponse\x12\x1e\n" +
+	"\vnext_hop_ca\x18\x01 \x01(\tR\tnextHopCa\x12\x1d\n" +
+	"\n" +
+	"source_mac\x18\x02 \x01(\tR\tsourceMac\x12 \n" +
+	"\fnext_hop_mac\x18\x03 \x01(\tR\n" +
+	"nextHopMac\x12\x1f\n" +
+	"\vegress_vsid\x18\x04 \x01(\rR\n" +
+	"egressVsid\x12\x0e\n" +
+	"\x02pa\x18\x05 \x01(\tR\x02pa\x12\x1d\n" +
+	"\n" +
+	"local_port\x18\x06 \x01(\tR\tlocalPort\x12\x18\n" +
+	"\averdict\x18\a \x01(\tR\averdict\x12#\n" +
+	"\x05steps\x18\b \x03(\v2\r.paca.v1.StepR\x05steps\".\n" +
+	"\x04Step\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\x12\x12\n" +
+	"\x04rule\x18\x02 \x01(\tR\x04rule\"5\n" +
 	"\x10ListDropsRequest\x12!\n" +
 	"\finclude_zero\x18\x01 \x01(\bR\vincludeZero\"8\n" +
 	"\x11ListDropsResponse\x12#\n" +
@@ -1465,20 +3461,50 @@ const file_paca_v1_control_proto_rawDesc = "" +
 	"\x04vlan\x18\x02 \x01(\rR\x04vlan\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x10\n" +
 	"\x03mac\x18\x04 \x01(\tR\x03mac\x12\x14\n" +
-	"\x05state\x18\x05 \x01(\tR\x05state\"_\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\"\xa8\x01\n" +
 	"\vErrorDetail\x12&\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x12.paca.v1.ErrorCodeR\x04code\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x12\n" +
-	"\x04rule\x18\x03 \x01(\tR\x04rule*D\n" +
+	"\x04rule\x18\x03 \x01(\tR\x04rule\x12&\n" +
+	"\x06faults\x18\x04 \x03(\v2\x0e.paca.v1.FaultR\x06faults\x12\x1f\n" +
+	"\vfault_count\x18\x05 \x01(\rR\n" +
+	"faultCount\"y\n" +
+	"\x05Fault\x12\x16\n" +
+	"\x06object\x18\x01 \x01(\tR\x06object\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\rR\x05index\x12\x14\n" +
+	"\x05field\x18\x03 \x01(\tR\x05field\x12\x18\n" +
+	"\aproblem\x18\x04 \x01(\tR\aproblem\x12\x12\n" +
+	"\x04rule\x18\x05 \x01(\tR\x04rule*\xcc\x02\n" +
 	"\tErrorCode\x12\x1a\n" +
 	"\x16ERROR_CODE_UNSPECIFIED\x10\x00\x12\x1b\n" +
-	"\x17ERROR_CODE_BAD_SELECTOR\x10\x012\x80\x03\n" +
+	"\x17ERROR_CODE_BAD_SELECTOR\x10\x01\x12\x16\n" +
+	"\x12ERROR_CODE_INVALID\x10\x02\x12\x18\n" +
+	"\x14ERROR_CODE_NOT_FOUND\x10\x03\x12\x1d\n" +
+	"\x19ERROR_CODE_ALREADY_EXISTS\x10\x04\x12\x17\n" +
+	"\x13ERROR_CODE_CONFLICT\x10\x05\x12\x15\n" +
+	"\x11ERROR_CODE_IN_USE\x10\x06\x12\x18\n" +
+	"\x14ERROR_CODE_TOO_LARGE\x10\a\x12\x18\n" +
+	"\x14ERROR_CODE_READ_ONLY\x10\b\x12\x1b\n" +
+	"\x17ERROR_CODE_RATE_LIMITED\x10\t\x12\x1a\n" +
+	"\x16ERROR_CODE_UNAVAILABLE\x10\n" +
+	"\x12\x18\n" +
+	"\x14ERROR_CODE_COMPACTED\x10\v2\xec\b\n" +
 	"\aControl\x129\n" +
 	"\x06Status\x12\x16.paca.v1.StatusRequest\x1a\x17.paca.v1.StatusResponse\x12D\n" +
-	"\tListPorts\x12\x19.paca.v1.ListPortsRequest\x1a\x1a.paca.v1.ListPortsResponse0\x01\x12\\\n" +
-	"\x11ListLookupRecords\x12!.paca.v1.ListLookupRecordsRequest\x1a\".paca.v1.ListLookupRecordsResponse0\x01\x12D\n" +
+	"\tListPorts\x12\x19.paca.v1.ListPortsRequest\x1a\x1a.paca.v1.ListPortsResponse0\x01\x12_\n" +
+	"\x12ListVirtualSubnets\x12\".paca.v1.ListVirtualSubnetsRequest\x1a#.paca.v1.ListVirtualSubnetsResponse0\x01\x12\\\n" +
+	"\x11ListLookupRecords\x12!.paca.v1.ListLookupRecordsRequest\x1a\".paca.v1.ListLookupRecordsResponse0\x01\x12_\n" +
+	"\x12ListCustomerRoutes\x12\".paca.v1.ListCustomerRoutesRequest\x1a#.paca.v1.ListCustomerRoutesResponse0\x01\x12h\n" +
+	"\x15ListProviderAddresses\x12%.paca.v1.ListProviderAddressesRequest\x1a&.paca.v1.ListProviderAddressesResponse0\x01\x12_\n" +
+	"\x12ListProviderRoutes\x12\".paca.v1.ListProviderRoutesRequest\x1a#.paca.v1.ListProviderRoutesResponse0\x01\x12D\n" +
 	"\tListDrops\x12\x19.paca.v1.ListDropsRequest\x1a\x1a.paca.v1.ListDropsResponse0\x01\x12P\n" +
-	"\rListNeighbors\x12\x1d.paca.v1.ListNeighborsRequest\x1a\x1e.paca.v1.ListNeighborsResponse0\x01B\x1eZ\x1cpaca/ctrl/api/paca/v1;pacav1b\x06proto3"
+	"\rListNeighbors\x12\x1d.paca.v1.ListNeighborsRequest\x1a\x1e.paca.v1.ListNeighborsResponse0\x01\x120\n" +
+	"\x03Get\x12\x13.paca.v1.GetRequest\x1a\x14.paca.v1.GetResponse\x12;\n" +
+	"\x06Export\x12\x16.paca.v1.ExportRequest\x1a\x17.paca.v1.ExportResponse0\x01\x128\n" +
+	"\x05Watch\x12\x15.paca.v1.WatchRequest\x1a\x16.paca.v1.WatchResponse0\x01\x126\n" +
+	"\x05Apply\x12\x15.paca.v1.ApplyRequest\x1a\x16.paca.v1.ApplyResponse\x12>\n" +
+	"\vApplyStream\x12\x15.paca.v1.ApplyRequest\x1a\x16.paca.v1.ApplyResponse(\x01\x12<\n" +
+	"\aNextHop\x12\x17.paca.v1.NextHopRequest\x1a\x18.paca.v1.NextHopResponseB\x1eZ\x1cpaca/ctrl/api/paca/v1;pacav1b\x06proto3"
 
 var (
 	file_paca_v1_control_proto_rawDescOnce sync.Once
@@ -1493,27 +3519,54 @@ func file_paca_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_paca_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_paca_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_paca_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_paca_v1_control_proto_goTypes = []any{
-	(ErrorCode)(0),                    // 0: paca.v1.ErrorCode
-	(*StatusRequest)(nil),             // 1: paca.v1.StatusRequest
-	(*StatusResponse)(nil),            // 2: paca.v1.StatusResponse
-	(*Counts)(nil),                    // 3: paca.v1.Counts
-	(*Worker)(nil),                    // 4: paca.v1.Worker
-	(*ListPortsRequest)(nil),          // 5: paca.v1.ListPortsRequest
-	(*ListPortsResponse)(nil),         // 6: paca.v1.ListPortsResponse
-	(*Port)(nil),                      // 7: paca.v1.Port
-	(*DeviceStats)(nil),               // 8: paca.v1.DeviceStats
-	(*ListLookupRecordsRequest)(nil),  // 9: paca.v1.ListLookupRecordsRequest
-	(*ListLookupRecordsResponse)(nil), // 10: paca.v1.ListLookupRecordsResponse
-	(*LookupRecord)(nil),              // 11: paca.v1.LookupRecord
-	(*ListDropsRequest)(nil),          // 12: paca.v1.ListDropsRequest
-	(*ListDropsResponse)(nil),         // 13: paca.v1.ListDropsResponse
-	(*Drop)(nil),                      // 14: paca.v1.Drop
-	(*ListNeighborsRequest)(nil),      // 15: paca.v1.ListNeighborsRequest
-	(*ListNeighborsResponse)(nil),     // 16: paca.v1.ListNeighborsResponse
-	(*Neighbor)(nil),                  // 17: paca.v1.Neighbor
-	(*ErrorDetail)(nil),               // 18: paca.v1.ErrorDetail
+	(ErrorCode)(0),                        // 0: paca.v1.ErrorCode
+	(*StatusRequest)(nil),                 // 1: paca.v1.StatusRequest
+	(*StatusResponse)(nil),                // 2: paca.v1.StatusResponse
+	(*Counts)(nil),                        // 3: paca.v1.Counts
+	(*Worker)(nil),                        // 4: paca.v1.Worker
+	(*ListPortsRequest)(nil),              // 5: paca.v1.ListPortsRequest
+	(*ListPortsResponse)(nil),             // 6: paca.v1.ListPortsResponse
+	(*Port)(nil),                          // 7: paca.v1.Port
+	(*DeviceStats)(nil),                   // 8: paca.v1.DeviceStats
+	(*ListLookupRecordsRequest)(nil),      // 9: paca.v1.ListLookupRecordsRequest
+	(*ListLookupRecordsResponse)(nil),     // 10: paca.v1.ListLookupRecordsResponse
+	(*LookupRecord)(nil),                  // 11: paca.v1.LookupRecord
+	(*ListVirtualSubnetsRequest)(nil),     // 12: paca.v1.ListVirtualSubnetsRequest
+	(*ListVirtualSubnetsResponse)(nil),    // 13: paca.v1.ListVirtualSubnetsResponse
+	(*VirtualSubnet)(nil),                 // 14: paca.v1.VirtualSubnet
+	(*ListCustomerRoutesRequest)(nil),     // 15: paca.v1.ListCustomerRoutesRequest
+	(*ListCustomerRoutesResponse)(nil),    // 16: paca.v1.ListCustomerRoutesResponse
+	(*CustomerRoute)(nil),                 // 17: paca.v1.CustomerRoute
+	(*ListProviderAddressesRequest)(nil),  // 18: paca.v1.ListProviderAddressesRequest
+	(*ListProviderAddressesResponse)(nil), // 19: paca.v1.ListProviderAddressesResponse
+	(*ProviderAddress)(nil),               // 20: paca.v1.ProviderAddress
+	(*ListProviderRoutesRequest)(nil),     // 21: paca.v1.ListProviderRoutesRequest
+	(*ListProviderRoutesResponse)(nil),    // 22: paca.v1.ListProviderRoutesResponse
+	(*ProviderRoute)(nil),                 // 23: paca.v1.ProviderRoute
+	(*Global)(nil),                        // 24: paca.v1.Global
+	(*Object)(nil),                        // 25: paca.v1.Object
+	(*Change)(nil),                        // 26: paca.v1.Change
+	(*GetRequest)(nil),                    // 27: paca.v1.GetRequest
+	(*GetResponse)(nil),                   // 28: paca.v1.GetResponse
+	(*ExportRequest)(nil),                 // 29: paca.v1.ExportRequest
+	(*ExportResponse)(nil),                // 30: paca.v1.ExportResponse
+	(*WatchRequest)(nil),                  // 31: paca.v1.WatchRequest
+	(*WatchResponse)(nil),                 // 32: paca.v1.WatchResponse
+	(*ApplyRequest)(nil),                  // 33: paca.v1.ApplyRequest
+	(*ApplyResponse)(nil),                 // 34: paca.v1.ApplyResponse
+	(*NextHopRequest)(nil),                // 35: paca.v1.NextHopRequest
+	(*NextHopResponse)(nil),               // 36: paca.v1.NextHopResponse
+	(*Step)(nil),                          // 37: paca.v1.Step
+	(*ListDropsRequest)(nil),              // 38: paca.v1.ListDropsRequest
+	(*ListDropsResponse)(nil),             // 39: paca.v1.ListDropsResponse
+	(*Drop)(nil),                          // 40: paca.v1.Drop
+	(*ListNeighborsRequest)(nil),          // 41: paca.v1.ListNeighborsRequest
+	(*ListNeighborsResponse)(nil),         // 42: paca.v1.ListNeighborsResponse
+	(*Neighbor)(nil),                      // 43: paca.v1.Neighbor
+	(*ErrorDetail)(nil),                   // 44: paca.v1.ErrorDetail
+	(*Fault)(nil),                         // 45: paca.v1.Fault
 }
 var file_paca_v1_control_proto_depIdxs = []int32{
 	3,  // 0: paca.v1.StatusResponse.counts:type_name -> paca.v1.Counts
@@ -1521,24 +3574,67 @@ var file_paca_v1_control_proto_depIdxs = []int32{
 	7,  // 2: paca.v1.ListPortsResponse.ports:type_name -> paca.v1.Port
 	8,  // 3: paca.v1.Port.device_stats:type_name -> paca.v1.DeviceStats
 	11, // 4: paca.v1.ListLookupRecordsResponse.lookup_records:type_name -> paca.v1.LookupRecord
-	14, // 5: paca.v1.ListDropsResponse.drops:type_name -> paca.v1.Drop
-	17, // 6: paca.v1.ListNeighborsResponse.neighbors:type_name -> paca.v1.Neighbor
-	0,  // 7: paca.v1.ErrorDetail.code:type_name -> paca.v1.ErrorCode
-	1,  // 8: paca.v1.Control.Status:input_type -> paca.v1.StatusRequest
-	5,  // 9: paca.v1.Control.ListPorts:input_type -> paca.v1.ListPortsRequest
-	9,  // 10: paca.v1.Control.ListLookupRecords:input_type -> paca.v1.ListLookupRecordsRequest
-	12, // 11: paca.v1.Control.ListDrops:input_type -> paca.v1.ListDropsRequest
-	15, // 12: paca.v1.Control.ListNeighbors:input_type -> paca.v1.ListNeighborsRequest
-	2,  // 13: paca.v1.Control.Status:output_type -> paca.v1.StatusResponse
-	6,  // 14: paca.v1.Control.ListPorts:output_type -> paca.v1.ListPortsResponse
-	10, // 15: paca.v1.Control.ListLookupRecords:output_type -> paca.v1.ListLookupRecordsResponse
-	13, // 16: paca.v1.Control.ListDrops:output_type -> paca.v1.ListDropsResponse
-	16, // 17: paca.v1.Control.ListNeighbors:output_type -> paca.v1.ListNeighborsResponse
-	13, // [13:18] is the sub-list for method output_type
-	8,  // [8:13] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	14, // 5: paca.v1.ListVirtualSubnetsResponse.virtual_subnets:type_name -> paca.v1.VirtualSubnet
+	17, // 6: paca.v1.ListCustomerRoutesResponse.customer_routes:type_name -> paca.v1.CustomerRoute
+	20, // 7: paca.v1.ListProviderAddressesResponse.provider_addresses:type_name -> paca.v1.ProviderAddress
+	23, // 8: paca.v1.ListProviderRoutesResponse.provider_routes:type_name -> paca.v1.ProviderRoute
+	24, // 9: paca.v1.Object.global:type_name -> paca.v1.Global
+	7,  // 10: paca.v1.Object.port:type_name -> paca.v1.Port
+	20, // 11: paca.v1.Object.provider_address:type_name -> paca.v1.ProviderAddress
+	23, // 12: paca.v1.Object.provider_route:type_name -> paca.v1.ProviderRoute
+	14, // 13: paca.v1.Object.virtual_subnet:type_name -> paca.v1.VirtualSubnet
+	17, // 14: paca.v1.Object.customer_route:type_name -> paca.v1.CustomerRoute
+	11, // 15: paca.v1.Object.lookup_record:type_name -> paca.v1.LookupRecord
+	25, // 16: paca.v1.Change.add:type_name -> paca.v1.Object
+	25, // 17: paca.v1.Change.replace:type_name -> paca.v1.Object
+	25, // 18: paca.v1.Change.put:type_name -> paca.v1.Object
+	25, // 19: paca.v1.Change.delete:type_name -> paca.v1.Object
+	25, // 20: paca.v1.GetRequest.object:type_name -> paca.v1.Object
+	25, // 21: paca.v1.GetResponse.object:type_name -> paca.v1.Object
+	25, // 22: paca.v1.ExportResponse.objects:type_name -> paca.v1.Object
+	26, // 23: paca.v1.WatchResponse.changes:type_name -> paca.v1.Change
+	26, // 24: paca.v1.ApplyRequest.changes:type_name -> paca.v1.Change
+	26, // 25: paca.v1.ApplyResponse.applied:type_name -> paca.v1.Change
+	37, // 26: paca.v1.NextHopResponse.steps:type_name -> paca.v1.Step
+	40, // 27: paca.v1.ListDropsResponse.drops:type_name -> paca.v1.Drop
+	43, // 28: paca.v1.ListNeighborsResponse.neighbors:type_name -> paca.v1.Neighbor
+	0,  // 29: paca.v1.ErrorDetail.code:type_name -> paca.v1.ErrorCode
+	45, // 30: paca.v1.ErrorDetail.faults:type_name -> paca.v1.Fault
+	1,  // 31: paca.v1.Control.Status:input_type -> paca.v1.StatusRequest
+	5,  // 32: paca.v1.Control.ListPorts:input_type -> paca.v1.ListPortsRequest
+	12, // 33: paca.v1.Control.ListVirtualSubnets:input_type -> paca.v1.ListVirtualSubnetsRequest
+	9,  // 34: paca.v1.Control.ListLookupRecords:input_type -> paca.v1.ListLookupRecordsRequest
+	15, // 35: paca.v1.Control.ListCustomerRoutes:input_type -> paca.v1.ListCustomerRoutesRequest
+	18, // 36: paca.v1.Control.ListProviderAddresses:input_type -> paca.v1.ListProviderAddressesRequest
+	21, // 37: paca.v1.Control.ListProviderRoutes:input_type -> paca.v1.ListProviderRoutesRequest
+	38, // 38: paca.v1.Control.ListDrops:input_type -> paca.v1.ListDropsRequest
+	41, // 39: paca.v1.Control.ListNeighbors:input_type -> paca.v1.ListNeighborsRequest
+	27, // 40: paca.v1.Control.Get:input_type -> paca.v1.GetRequest
+	29, // 41: paca.v1.Control.Export:input_type -> paca.v1.ExportRequest
+	31, // 42: paca.v1.Control.Watch:input_type -> paca.v1.WatchRequest
+	33, // 43: paca.v1.Control.Apply:input_type -> paca.v1.ApplyRequest
+	33, // 44: paca.v1.Control.ApplyStream:input_type -> paca.v1.ApplyRequest
+	35, // 45: paca.v1.Control.NextHop:input_type -> paca.v1.NextHopRequest
+	2,  // 46: paca.v1.Control.Status:output_type -> paca.v1.StatusResponse
+	6,  // 47: paca.v1.Control.ListPorts:output_type -> paca.v1.ListPortsResponse
+	13, // 48: paca.v1.Control.ListVirtualSubnets:output_type -> paca.v1.ListVirtualSubnetsResponse
+	10, // 49: paca.v1.Control.ListLookupRecords:output_type -> paca.v1.ListLookupRecordsResponse
+	16, // 50: paca.v1.Control.ListCustomerRoutes:output_type -> paca.v1.ListCustomerRoutesResponse
+	19, // 51: paca.v1.Control.ListProviderAddresses:output_type -> paca.v1.ListProviderAddressesResponse
+	22, // 52: paca.v1.Control.ListProviderRoutes:output_type -> paca.v1.ListProviderRoutesResponse
+	39, // 53: paca.v1.Control.ListDrops:output_type -> paca.v1.ListDropsResponse
+	42, // 54: paca.v1.Control.ListNeighbors:output_type -> paca.v1.ListNeighborsResponse
+	28, // 55: paca.v1.Control.Get:output_type -> paca.v1.GetResponse
+	30, // 56: paca.v1.Control.Export:output_type -> paca.v1.ExportResponse
+	32, // 57: paca.v1.Control.Watch:output_type -> paca.v1.WatchResponse
+	34, // 58: paca.v1.Control.Apply:output_type -> paca.v1.ApplyResponse
+	34, // 59: paca.v1.Control.ApplyStream:output_type -> paca.v1.ApplyResponse
+	36, // 60: paca.v1.Control.NextHop:output_type -> paca.v1.NextHopResponse
+	46, // [46:61] is the sub-list for method output_type
+	31, // [31:46] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_paca_v1_control_proto_init() }
@@ -1546,13 +3642,29 @@ func file_paca_v1_control_proto_init() {
 	if File_paca_v1_control_proto != nil {
 		return
 	}
+	file_paca_v1_control_proto_msgTypes[24].OneofWrappers = []any{
+		(*Object_Global)(nil),
+		(*Object_Port)(nil),
+		(*Object_ProviderAddress)(nil),
+		(*Object_ProviderRoute)(nil),
+		(*Object_VirtualSubnet)(nil),
+		(*Object_CustomerRoute)(nil),
+		(*Object_LookupRecord)(nil),
+	}
+	file_paca_v1_control_proto_msgTypes[25].OneofWrappers = []any{
+		(*Change_Add)(nil),
+		(*Change_Replace)(nil),
+		(*Change_Put)(nil),
+		(*Change_Delete)(nil),
+	}
+	file_paca_v1_control_proto_msgTypes[30].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_paca_v1_control_proto_rawDesc), len(file_paca_v1_control_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

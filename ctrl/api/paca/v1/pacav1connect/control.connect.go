@@ -8,7 +8,9 @@
 // Words are those of HNV and of the TOML files: a field that stands for a choice
 // (role, type, mode, state) holds the same lower-case word that the files, pacactl
 // and the metrics use. Addresses, prefixes and MACs are text in their usual form.
-// Zero or empty means that there is none.
+// Zero or empty means that there is none. Fields marked "told only" are facts of the
+// running host: they are empty where policy alone is told (Export, Watch, Get,
+// applied) and are not read in requests.
 package pacav1connect
 
 import (
@@ -44,22 +46,65 @@ const (
 	ControlStatusProcedure = "/paca.v1.Control/Status"
 	// ControlListPortsProcedure is the fully-qualified name of the Control's ListPorts RPC.
 	ControlListPortsProcedure = "/paca.v1.Control/ListPorts"
+	// ControlListVirtualSubnetsProcedure is the fully-qualified name of the Control's
+	// ListVirtualSubnets RPC.
+	ControlListVirtualSubnetsProcedure = "/paca.v1.Control/ListVirtualSubnets"
 	// ControlListLookupRecordsProcedure is the fully-qualified name of the Control's ListLookupRecords
 	// RPC.
 	ControlListLookupRecordsProcedure = "/paca.v1.Control/ListLookupRecords"
+	// ControlListCustomerRoutesProcedure is the fully-qualified name of the Control's
+	// ListCustomerRoutes RPC.
+	ControlListCustomerRoutesProcedure = "/paca.v1.Control/ListCustomerRoutes"
+	// ControlListProviderAddressesProcedure is the fully-qualified name of the Control's
+	// ListProviderAddresses RPC.
+	ControlListProviderAddressesProcedure = "/paca.v1.Control/ListProviderAddresses"
+	// ControlListProviderRoutesProcedure is the fully-qualified name of the Control's
+	// ListProviderRoutes RPC.
+	ControlListProviderRoutesProcedure = "/paca.v1.Control/ListProviderRoutes"
 	// ControlListDropsProcedure is the fully-qualified name of the Control's ListDrops RPC.
 	ControlListDropsProcedure = "/paca.v1.Control/ListDrops"
 	// ControlListNeighborsProcedure is the fully-qualified name of the Control's ListNeighbors RPC.
 	ControlListNeighborsProcedure = "/paca.v1.Control/ListNeighbors"
+	// ControlGetProcedure is the fully-qualified name of the Control's Get RPC.
+	ControlGetProcedure = "/paca.v1.Control/Get"
+	// ControlExportProcedure is the fully-qualified name of the Control's Export RPC.
+	ControlExportProcedure = "/paca.v1.Control/Export"
+	// ControlWatchProcedure is the fully-qualified name of the Control's Watch RPC.
+	ControlWatchProcedure = "/paca.v1.Control/Watch"
+	// ControlApplyProcedure is the fully-qualified name of the Control's Apply RPC.
+	ControlApplyProcedure = "/paca.v1.Control/Apply"
+	// ControlApplyStreamProcedure is the fully-qualified name of the Control's ApplyStream RPC.
+	ControlApplyStreamProcedure = "/paca.v1.Control/ApplyStream"
+	// ControlNextHopProcedure is the fully-qualified name of the Control's NextHop RPC.
+	ControlNextHopProcedure = "/paca.v1.Control/NextHop"
 )
 
 // ControlClient is a client for the paca.v1.Control service.
 type ControlClient interface {
 	Status(context.Context, *connect.Request[v1.StatusRequest]) (*connect.Response[v1.StatusResponse], error)
 	ListPorts(context.Context, *connect.Request[v1.ListPortsRequest]) (*connect.ServerStreamForClient[v1.ListPortsResponse], error)
+	ListVirtualSubnets(context.Context, *connect.Request[v1.ListVirtualSubnetsRequest]) (*connect.ServerStreamForClient[v1.ListVirtualSubnetsResponse], error)
 	ListLookupRecords(context.Context, *connect.Request[v1.ListLookupRecordsRequest]) (*connect.ServerStreamForClient[v1.ListLookupRecordsResponse], error)
+	ListCustomerRoutes(context.Context, *connect.Request[v1.ListCustomerRoutesRequest]) (*connect.ServerStreamForClient[v1.ListCustomerRoutesResponse], error)
+	ListProviderAddresses(context.Context, *connect.Request[v1.ListProviderAddressesRequest]) (*connect.ServerStreamForClient[v1.ListProviderAddressesResponse], error)
+	ListProviderRoutes(context.Context, *connect.Request[v1.ListProviderRoutesRequest]) (*connect.ServerStreamForClient[v1.ListProviderRoutesResponse], error)
 	ListDrops(context.Context, *connect.Request[v1.ListDropsRequest]) (*connect.ServerStreamForClient[v1.ListDropsResponse], error)
 	ListNeighbors(context.Context, *connect.Request[v1.ListNeighborsRequest]) (*connect.ServerStreamForClient[v1.ListNeighborsResponse], error)
+	// Get finds one object of any kind by its identity.
+	Get(context.Context, *connect.Request[v1.GetRequest]) (*connect.Response[v1.GetResponse], error)
+	// Export tells all policy of one revision.
+	Export(context.Context, *connect.Request[v1.ExportRequest]) (*connect.ServerStreamForClient[v1.ExportResponse], error)
+	// Watch tells every change of policy after a revision, in order, until the client
+	// has enough. A client that falls too far behind is told ERROR_CODE_COMPACTED and
+	// must export again.
+	Watch(context.Context, *connect.Request[v1.WatchRequest]) (*connect.ServerStreamForClient[v1.WatchResponse], error)
+	// Apply makes all changes or none. When it answers, they are durable and in force.
+	Apply(context.Context, *connect.Request[v1.ApplyRequest]) (*connect.Response[v1.ApplyResponse], error)
+	// ApplyStream takes one set in many messages: as Apply, all or none, when the
+	// stream ends. The other fields are read in the first message.
+	ApplyStream(context.Context) *connect.ClientStreamForClient[v1.ApplyRequest, v1.ApplyResponse]
+	// NextHop says what would happen to a packet, step by step, and changes nothing.
+	NextHop(context.Context, *connect.Request[v1.NextHopRequest]) (*connect.Response[v1.NextHopResponse], error)
 }
 
 // NewControlClient constructs a client for the paca.v1.Control service. By default, it uses the
@@ -85,10 +130,34 @@ func NewControlClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			connect.WithSchema(controlMethods.ByName("ListPorts")),
 			connect.WithClientOptions(opts...),
 		),
+		listVirtualSubnets: connect.NewClient[v1.ListVirtualSubnetsRequest, v1.ListVirtualSubnetsResponse](
+			httpClient,
+			baseURL+ControlListVirtualSubnetsProcedure,
+			connect.WithSchema(controlMethods.ByName("ListVirtualSubnets")),
+			connect.WithClientOptions(opts...),
+		),
 		listLookupRecords: connect.NewClient[v1.ListLookupRecordsRequest, v1.ListLookupRecordsResponse](
 			httpClient,
 			baseURL+ControlListLookupRecordsProcedure,
 			connect.WithSchema(controlMethods.ByName("ListLookupRecords")),
+			connect.WithClientOptions(opts...),
+		),
+		listCustomerRoutes: connect.NewClient[v1.ListCustomerRoutesRequest, v1.ListCustomerRoutesResponse](
+			httpClient,
+			baseURL+ControlListCustomerRoutesProcedure,
+			connect.WithSchema(controlMethods.ByName("ListCustomerRoutes")),
+			connect.WithClientOptions(opts...),
+		),
+		listProviderAddresses: connect.NewClient[v1.ListProviderAddressesRequest, v1.ListProviderAddressesResponse](
+			httpClient,
+			baseURL+ControlListProviderAddressesProcedure,
+			connect.WithSchema(controlMethods.ByName("ListProviderAddresses")),
+			connect.WithClientOptions(opts...),
+		),
+		listProviderRoutes: connect.NewClient[v1.ListProviderRoutesRequest, v1.ListProviderRoutesResponse](
+			httpClient,
+			baseURL+ControlListProviderRoutesProcedure,
+			connect.WithSchema(controlMethods.ByName("ListProviderRoutes")),
 			connect.WithClientOptions(opts...),
 		),
 		listDrops: connect.NewClient[v1.ListDropsRequest, v1.ListDropsResponse](
@@ -103,16 +172,62 @@ func NewControlClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			connect.WithSchema(controlMethods.ByName("ListNeighbors")),
 			connect.WithClientOptions(opts...),
 		),
+		get: connect.NewClient[v1.GetRequest, v1.GetResponse](
+			httpClient,
+			baseURL+ControlGetProcedure,
+			connect.WithSchema(controlMethods.ByName("Get")),
+			connect.WithClientOptions(opts...),
+		),
+		export: connect.NewClient[v1.ExportRequest, v1.ExportResponse](
+			httpClient,
+			baseURL+ControlExportProcedure,
+			connect.WithSchema(controlMethods.ByName("Export")),
+			connect.WithClientOptions(opts...),
+		),
+		watch: connect.NewClient[v1.WatchRequest, v1.WatchResponse](
+			httpClient,
+			baseURL+ControlWatchProcedure,
+			connect.WithSchema(controlMethods.ByName("Watch")),
+			connect.WithClientOptions(opts...),
+		),
+		apply: connect.NewClient[v1.ApplyRequest, v1.ApplyResponse](
+			httpClient,
+			baseURL+ControlApplyProcedure,
+			connect.WithSchema(controlMethods.ByName("Apply")),
+			connect.WithClientOptions(opts...),
+		),
+		applyStream: connect.NewClient[v1.ApplyRequest, v1.ApplyResponse](
+			httpClient,
+			baseURL+ControlApplyStreamProcedure,
+			connect.WithSchema(controlMethods.ByName("ApplyStream")),
+			connect.WithClientOptions(opts...),
+		),
+		nextHop: connect.NewClient[v1.NextHopRequest, v1.NextHopResponse](
+			httpClient,
+			baseURL+ControlNextHopProcedure,
+			connect.WithSchema(controlMethods.ByName("NextHop")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // controlClient implements ControlClient.
 type controlClient struct {
-	status            *connect.Client[v1.StatusRequest, v1.StatusResponse]
-	listPorts         *connect.Client[v1.ListPortsRequest, v1.ListPortsResponse]
-	listLookupRecords *connect.Client[v1.ListLookupRecordsRequest, v1.ListLookupRecordsResponse]
-	listDrops         *connect.Client[v1.ListDropsRequest, v1.ListDropsResponse]
-	listNeighbors     *connect.Client[v1.ListNeighborsRequest, v1.ListNeighborsResponse]
+	status                *connect.Client[v1.StatusRequest, v1.StatusResponse]
+	listPorts             *connect.Client[v1.ListPortsRequest, v1.ListPortsResponse]
+	listVirtualSubnets    *connect.Client[v1.ListVirtualSubnetsRequest, v1.ListVirtualSubnetsResponse]
+	listLookupRecords     *connect.Client[v1.ListLookupRecordsRequest, v1.ListLookupRecordsResponse]
+	listCustomerRoutes    *connect.Client[v1.ListCustomerRoutesRequest, v1.ListCustomerRoutesResponse]
+	listProviderAddresses *connect.Client[v1.ListProviderAddressesRequest, v1.ListProviderAddressesResponse]
+	listProviderRoutes    *connect.Client[v1.ListProviderRoutesRequest, v1.ListProviderRoutesResponse]
+	listDrops             *connect.Client[v1.ListDropsRequest, v1.ListDropsResponse]
+	listNeighbors         *connect.Client[v1.ListNeighborsRequest, v1.ListNeighborsResponse]
+	get                   *connect.Client[v1.GetRequest, v1.GetResponse]
+	export                *connect.Client[v1.ExportRequest, v1.ExportResponse]
+	watch                 *connect.Client[v1.WatchRequest, v1.WatchResponse]
+	apply                 *connect.Client[v1.ApplyRequest, v1.ApplyResponse]
+	applyStream           *connect.Client[v1.ApplyRequest, v1.ApplyResponse]
+	nextHop               *connect.Client[v1.NextHopRequest, v1.NextHopResponse]
 }
 
 // Status calls paca.v1.Control.Status.
@@ -125,9 +240,29 @@ func (c *controlClient) ListPorts(ctx context.Context, req *connect.Request[v1.L
 	return c.listPorts.CallServerStream(ctx, req)
 }
 
+// ListVirtualSubnets calls paca.v1.Control.ListVirtualSubnets.
+func (c *controlClient) ListVirtualSubnets(ctx context.Context, req *connect.Request[v1.ListVirtualSubnetsRequest]) (*connect.ServerStreamForClient[v1.ListVirtualSubnetsResponse], error) {
+	return c.listVirtualSubnets.CallServerStream(ctx, req)
+}
+
 // ListLookupRecords calls paca.v1.Control.ListLookupRecords.
 func (c *controlClient) ListLookupRecords(ctx context.Context, req *connect.Request[v1.ListLookupRecordsRequest]) (*connect.ServerStreamForClient[v1.ListLookupRecordsResponse], error) {
 	return c.listLookupRecords.CallServerStream(ctx, req)
+}
+
+// ListCustomerRoutes calls paca.v1.Control.ListCustomerRoutes.
+func (c *controlClient) ListCustomerRoutes(ctx context.Context, req *connect.Request[v1.ListCustomerRoutesRequest]) (*connect.ServerStreamForClient[v1.ListCustomerRoutesResponse], error) {
+	return c.listCustomerRoutes.CallServerStream(ctx, req)
+}
+
+// ListProviderAddresses calls paca.v1.Control.ListProviderAddresses.
+func (c *controlClient) ListProviderAddresses(ctx context.Context, req *connect.Request[v1.ListProviderAddressesRequest]) (*connect.ServerStreamForClient[v1.ListProviderAddressesResponse], error) {
+	return c.listProviderAddresses.CallServerStream(ctx, req)
+}
+
+// ListProviderRoutes calls paca.v1.Control.ListProviderRoutes.
+func (c *controlClient) ListProviderRoutes(ctx context.Context, req *connect.Request[v1.ListProviderRoutesRequest]) (*connect.ServerStreamForClient[v1.ListProviderRoutesResponse], error) {
+	return c.listProviderRoutes.CallServerStream(ctx, req)
 }
 
 // ListDrops calls paca.v1.Control.ListDrops.
@@ -140,13 +275,62 @@ func (c *controlClient) ListNeighbors(ctx context.Context, req *connect.Request[
 	return c.listNeighbors.CallServerStream(ctx, req)
 }
 
+// Get calls paca.v1.Control.Get.
+func (c *controlClient) Get(ctx context.Context, req *connect.Request[v1.GetRequest]) (*connect.Response[v1.GetResponse], error) {
+	return c.get.CallUnary(ctx, req)
+}
+
+// Export calls paca.v1.Control.Export.
+func (c *controlClient) Export(ctx context.Context, req *connect.Request[v1.ExportRequest]) (*connect.ServerStreamForClient[v1.ExportResponse], error) {
+	return c.export.CallServerStream(ctx, req)
+}
+
+// Watch calls paca.v1.Control.Watch.
+func (c *controlClient) Watch(ctx context.Context, req *connect.Request[v1.WatchRequest]) (*connect.ServerStreamForClient[v1.WatchResponse], error) {
+	return c.watch.CallServerStream(ctx, req)
+}
+
+// Apply calls paca.v1.Control.Apply.
+func (c *controlClient) Apply(ctx context.Context, req *connect.Request[v1.ApplyRequest]) (*connect.Response[v1.ApplyResponse], error) {
+	return c.apply.CallUnary(ctx, req)
+}
+
+// ApplyStream calls paca.v1.Control.ApplyStream.
+func (c *controlClient) ApplyStream(ctx context.Context) *connect.ClientStreamForClient[v1.ApplyRequest, v1.ApplyResponse] {
+	return c.applyStream.CallClientStream(ctx)
+}
+
+// NextHop calls paca.v1.Control.NextHop.
+func (c *controlClient) NextHop(ctx context.Context, req *connect.Request[v1.NextHopRequest]) (*connect.Response[v1.NextHopResponse], error) {
+	return c.nextHop.CallUnary(ctx, req)
+}
+
 // ControlHandler is an implementation of the paca.v1.Control service.
 type ControlHandler interface {
 	Status(context.Context, *connect.Request[v1.StatusRequest]) (*connect.Response[v1.StatusResponse], error)
 	ListPorts(context.Context, *connect.Request[v1.ListPortsRequest], *connect.ServerStream[v1.ListPortsResponse]) error
+	ListVirtualSubnets(context.Context, *connect.Request[v1.ListVirtualSubnetsRequest], *connect.ServerStream[v1.ListVirtualSubnetsResponse]) error
 	ListLookupRecords(context.Context, *connect.Request[v1.ListLookupRecordsRequest], *connect.ServerStream[v1.ListLookupRecordsResponse]) error
+	ListCustomerRoutes(context.Context, *connect.Request[v1.ListCustomerRoutesRequest], *connect.ServerStream[v1.ListCustomerRoutesResponse]) error
+	ListProviderAddresses(context.Context, *connect.Request[v1.ListProviderAddressesRequest], *connect.ServerStream[v1.ListProviderAddressesResponse]) error
+	ListProviderRoutes(context.Context, *connect.Request[v1.ListProviderRoutesRequest], *connect.ServerStream[v1.ListProviderRoutesResponse]) error
 	ListDrops(context.Context, *connect.Request[v1.ListDropsRequest], *connect.ServerStream[v1.ListDropsResponse]) error
 	ListNeighbors(context.Context, *connect.Request[v1.ListNeighborsRequest], *connect.ServerStream[v1.ListNeighborsResponse]) error
+	// Get finds one object of any kind by its identity.
+	Get(context.Context, *connect.Request[v1.GetRequest]) (*connect.Response[v1.GetResponse], error)
+	// Export tells all policy of one revision.
+	Export(context.Context, *connect.Request[v1.ExportRequest], *connect.ServerStream[v1.ExportResponse]) error
+	// Watch tells every change of policy after a revision, in order, until the client
+	// has enough. A client that falls too far behind is told ERROR_CODE_COMPACTED and
+	// must export again.
+	Watch(context.Context, *connect.Request[v1.WatchRequest], *connect.ServerStream[v1.WatchResponse]) error
+	// Apply makes all changes or none. When it answers, they are durable and in force.
+	Apply(context.Context, *connect.Request[v1.ApplyRequest]) (*connect.Response[v1.ApplyResponse], error)
+	// ApplyStream takes one set in many messages: as Apply, all or none, when the
+	// stream ends. The other fields are read in the first message.
+	ApplyStream(context.Context, *connect.ClientStream[v1.ApplyRequest]) (*connect.Response[v1.ApplyResponse], error)
+	// NextHop says what would happen to a packet, step by step, and changes nothing.
+	NextHop(context.Context, *connect.Request[v1.NextHopRequest]) (*connect.Response[v1.NextHopResponse], error)
 }
 
 // NewControlHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -168,10 +352,34 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 		connect.WithSchema(controlMethods.ByName("ListPorts")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlListVirtualSubnetsHandler := connect.NewServerStreamHandler(
+		ControlListVirtualSubnetsProcedure,
+		svc.ListVirtualSubnets,
+		connect.WithSchema(controlMethods.ByName("ListVirtualSubnets")),
+		connect.WithHandlerOptions(opts...),
+	)
 	controlListLookupRecordsHandler := connect.NewServerStreamHandler(
 		ControlListLookupRecordsProcedure,
 		svc.ListLookupRecords,
 		connect.WithSchema(controlMethods.ByName("ListLookupRecords")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlListCustomerRoutesHandler := connect.NewServerStreamHandler(
+		ControlListCustomerRoutesProcedure,
+		svc.ListCustomerRoutes,
+		connect.WithSchema(controlMethods.ByName("ListCustomerRoutes")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlListProviderAddressesHandler := connect.NewServerStreamHandler(
+		ControlListProviderAddressesProcedure,
+		svc.ListProviderAddresses,
+		connect.WithSchema(controlMethods.ByName("ListProviderAddresses")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlListProviderRoutesHandler := connect.NewServerStreamHandler(
+		ControlListProviderRoutesProcedure,
+		svc.ListProviderRoutes,
+		connect.WithSchema(controlMethods.ByName("ListProviderRoutes")),
 		connect.WithHandlerOptions(opts...),
 	)
 	controlListDropsHandler := connect.NewServerStreamHandler(
@@ -186,18 +394,74 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 		connect.WithSchema(controlMethods.ByName("ListNeighbors")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlGetHandler := connect.NewUnaryHandler(
+		ControlGetProcedure,
+		svc.Get,
+		connect.WithSchema(controlMethods.ByName("Get")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlExportHandler := connect.NewServerStreamHandler(
+		ControlExportProcedure,
+		svc.Export,
+		connect.WithSchema(controlMethods.ByName("Export")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlWatchHandler := connect.NewServerStreamHandler(
+		ControlWatchProcedure,
+		svc.Watch,
+		connect.WithSchema(controlMethods.ByName("Watch")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlApplyHandler := connect.NewUnaryHandler(
+		ControlApplyProcedure,
+		svc.Apply,
+		connect.WithSchema(controlMethods.ByName("Apply")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlApplyStreamHandler := connect.NewClientStreamHandler(
+		ControlApplyStreamProcedure,
+		svc.ApplyStream,
+		connect.WithSchema(controlMethods.ByName("ApplyStream")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlNextHopHandler := connect.NewUnaryHandler(
+		ControlNextHopProcedure,
+		svc.NextHop,
+		connect.WithSchema(controlMethods.ByName("NextHop")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/paca.v1.Control/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ControlStatusProcedure:
 			controlStatusHandler.ServeHTTP(w, r)
 		case ControlListPortsProcedure:
 			controlListPortsHandler.ServeHTTP(w, r)
+		case ControlListVirtualSubnetsProcedure:
+			controlListVirtualSubnetsHandler.ServeHTTP(w, r)
 		case ControlListLookupRecordsProcedure:
 			controlListLookupRecordsHandler.ServeHTTP(w, r)
+		case ControlListCustomerRoutesProcedure:
+			controlListCustomerRoutesHandler.ServeHTTP(w, r)
+		case ControlListProviderAddressesProcedure:
+			controlListProviderAddressesHandler.ServeHTTP(w, r)
+		case ControlListProviderRoutesProcedure:
+			controlListProviderRoutesHandler.ServeHTTP(w, r)
 		case ControlListDropsProcedure:
 			controlListDropsHandler.ServeHTTP(w, r)
 		case ControlListNeighborsProcedure:
 			controlListNeighborsHandler.ServeHTTP(w, r)
+		case ControlGetProcedure:
+			controlGetHandler.ServeHTTP(w, r)
+		case ControlExportProcedure:
+			controlExportHandler.ServeHTTP(w, r)
+		case ControlWatchProcedure:
+			controlWatchHandler.ServeHTTP(w, r)
+		case ControlApplyProcedure:
+			controlApplyHandler.ServeHTTP(w, r)
+		case ControlApplyStreamProcedure:
+			controlApplyStreamHandler.ServeHTTP(w, r)
+		case ControlNextHopProcedure:
+			controlNextHopHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -215,8 +479,24 @@ func (UnimplementedControlHandler) ListPorts(context.Context, *connect.Request[v
 	return connect.NewError(connect.CodeUnimplemented, errors.New("paca.v1.Control.ListPorts is not implemented"))
 }
 
+func (UnimplementedControlHandler) ListVirtualSubnets(context.Context, *connect.Request[v1.ListVirtualSubnetsRequest], *connect.ServerStream[v1.ListVirtualSubnetsResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("paca.v1.Control.ListVirtualSubnets is not implemented"))
+}
+
 func (UnimplementedControlHandler) ListLookupRecords(context.Context, *connect.Request[v1.ListLookupRecordsRequest], *connect.ServerStream[v1.ListLookupRecordsResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("paca.v1.Control.ListLookupRecords is not implemented"))
+}
+
+func (UnimplementedControlHandler) ListCustomerRoutes(context.Context, *connect.Request[v1.ListCustomerRoutesRequest], *connect.ServerStream[v1.ListCustomerRoutesResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("paca.v1.Control.ListCustomerRoutes is not implemented"))
+}
+
+func (UnimplementedControlHandler) ListProviderAddresses(context.Context, *connect.Request[v1.ListProviderAddressesRequest], *connect.ServerStream[v1.ListProviderAddressesResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("paca.v1.Control.ListProviderAddresses is not implemented"))
+}
+
+func (UnimplementedControlHandler) ListProviderRoutes(context.Context, *connect.Request[v1.ListProviderRoutesRequest], *connect.ServerStream[v1.ListProviderRoutesResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("paca.v1.Control.ListProviderRoutes is not implemented"))
 }
 
 func (UnimplementedControlHandler) ListDrops(context.Context, *connect.Request[v1.ListDropsRequest], *connect.ServerStream[v1.ListDropsResponse]) error {
@@ -225,4 +505,28 @@ func (UnimplementedControlHandler) ListDrops(context.Context, *connect.Request[v
 
 func (UnimplementedControlHandler) ListNeighbors(context.Context, *connect.Request[v1.ListNeighborsRequest], *connect.ServerStream[v1.ListNeighborsResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("paca.v1.Control.ListNeighbors is not implemented"))
+}
+
+func (UnimplementedControlHandler) Get(context.Context, *connect.Request[v1.GetRequest]) (*connect.Response[v1.GetResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("paca.v1.Control.Get is not implemented"))
+}
+
+func (UnimplementedControlHandler) Export(context.Context, *connect.Request[v1.ExportRequest], *connect.ServerStream[v1.ExportResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("paca.v1.Control.Export is not implemented"))
+}
+
+func (UnimplementedControlHandler) Watch(context.Context, *connect.Request[v1.WatchRequest], *connect.ServerStream[v1.WatchResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("paca.v1.Control.Watch is not implemented"))
+}
+
+func (UnimplementedControlHandler) Apply(context.Context, *connect.Request[v1.ApplyRequest]) (*connect.Response[v1.ApplyResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("paca.v1.Control.Apply is not implemented"))
+}
+
+func (UnimplementedControlHandler) ApplyStream(context.Context, *connect.ClientStream[v1.ApplyRequest]) (*connect.Response[v1.ApplyResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("paca.v1.Control.ApplyStream is not implemented"))
+}
+
+func (UnimplementedControlHandler) NextHop(context.Context, *connect.Request[v1.NextHopRequest]) (*connect.Response[v1.NextHopResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("paca.v1.Control.NextHop is not implemented"))
 }
