@@ -215,10 +215,16 @@ type Port struct {
 	VSID VSID
 	MAC  packet.MAC // of the VM; for an uplink, the device's own
 	MTU  int        // largest IP packet in bytes
+
+	// Device is what the port is made of, in the host file's words
+	// ("vhost-user:/run/vm1.sock"). Policy keeps it for ports that come and go
+	// at run time and does not read it.
+	Device string
 }
 
 // Set is all policy of one host. A worker's port index is the index in Ports.
 type Set struct {
+	Global            Global
 	VirtualSubnets    []VirtualSubnet
 	LookupRecords     []LookupRecord
 	CustomerRoutes    []CustomerRoute
@@ -234,7 +240,22 @@ type Fault struct {
 	Field   string
 	Problem string
 	Rule    string // of the spec: "P6"
+
+	// Cause tells apart what a program may react to: ErrExists, ErrNotFound,
+	// ErrInUse, ErrPinned, or nil where the object itself is wrong.
+	Cause error
 }
+
+// Unwrap makes errors.Is find the Cause.
+func (f *Fault) Unwrap() error { return f.Cause }
+
+// What a Fault may be caused by.
+var (
+	ErrExists   = errors.New("exists already")             // Add
+	ErrNotFound = errors.New("does not exist")             // Replace, Delete
+	ErrInUse    = errors.New("others refer to it")         // Delete, Replace
+	ErrPinned   = errors.New("belongs to the host's file") // Replace, Delete
+)
 
 // Key locates the fault in configuration's words: "lookup_record[3].ca".
 func (f *Fault) Key() string { return fmt.Sprintf("%s[%d].%s", f.Object, f.Index, f.Field) }

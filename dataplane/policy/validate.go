@@ -30,7 +30,7 @@ type checker struct {
 }
 
 func (c *checker) fault(object string, index int, field, rule, format string, args ...any) {
-	c.faults = append(c.faults, &Fault{object, index, field, fmt.Sprintf(format, args...), rule})
+	c.faults = append(c.faults, &Fault{Object: object, Index: index, Field: field, Problem: fmt.Sprintf(format, args...), Rule: rule})
 }
 
 func (c *checker) vsid(object string, index int, v VSID) bool {
