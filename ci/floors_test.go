@@ -58,7 +58,8 @@ var law = []edict{
 	{pkg: "ctrl/daemon", may: []string{"conf", "dataplane/...", "modes/...", "ctrl/store", "ctrl/server", "ctrl/metrics", "ctrl/api/..."}, why: "it knits; programs stand above it"},
 	{pkg: "ctrl/pacad", may: []string{"conf", "ctrl/daemon", "ctrl/server", "ctrl/metrics", "ctrl/api/..."}, why: "main is short: what it does is in ctrl/daemon"},
 	{pkg: "ctrl/pacactl/ps1", may: []string{"dataplane/policy", "dataplane/packet"}, why: "a script becomes changes of policy before anyone speaks to a daemon: pure, so that it can be fuzzed"},
-	{pkg: "ctrl/pacactl", may: []string{"ctrl/api/...", "ctrl/client", "conf"}, why: "it builds and runs where no DPDK is"},
+	{pkg: "ctrl/policyfile", may: []string{"conf", "dataplane/policy"}, why: "files become objects of policy in one place, with DPDK or without"},
+	{pkg: "ctrl/pacactl", may: []string{"ctrl/api/...", "ctrl/client", "ctrl/pacactl/ps1", "ctrl/policyfile", "conf", "dataplane/policy"}, why: "it builds and runs where no DPDK is"},
 
 	{pkg: "perf/...", may: []string{"conf", "dataplane/...", "modes/...", "ctrl/...", "perf/...", "ci/topo"}, why: "the stopwatch may look at anything"},
 
