@@ -50,10 +50,11 @@ var law = []edict{
 
 	{pkg: "conf", why: "what was asked for stays plain words: its types enter neither dataplane nor modes"},
 
+	{pkg: "ctrl/api/convert", may: []string{"ctrl/api/...", "dataplane/policy", "dataplane/packet"}, why: "between wire and policy stands one pure package, for both ends of the socket"},
 	{pkg: "ctrl/api/...", why: "the API is wire format; programs without a dataplane speak it", may: []string{"ctrl/api/..."}},
 	{pkg: "ctrl/store", may: []string{"dataplane/policy", "dataplane/packet"}, why: "stores keep policy, they do not act on it"},
 	{pkg: "ctrl/client", may: []string{"ctrl/api/..."}, why: "pacactl is built on it and has no DPDK"},
-	{pkg: "ctrl/server", may: []string{"ctrl/api/...", "dataplane/count", "dataplane/policy", "dataplane/packet"}, why: "it answers questions through an interface; ctrl/daemon stands behind that"},
+	{pkg: "ctrl/server", may: []string{"ctrl/api/...", "ctrl/store", "dataplane/count", "dataplane/policy", "dataplane/packet"}, why: "it answers questions through an interface; ctrl/daemon stands behind that"},
 	{pkg: "ctrl/metrics", may: []string{"dataplane/count", "dataplane/port"}, why: "it reads counters, it steers nothing"},
 	{pkg: "ctrl/daemon", may: []string{"conf", "dataplane/...", "modes/...", "ctrl/store", "ctrl/server", "ctrl/metrics", "ctrl/api/..."}, why: "it knits; programs stand above it"},
 	{pkg: "ctrl/pacad", may: []string{"conf", "ctrl/daemon", "ctrl/server", "ctrl/metrics", "ctrl/api/..."}, why: "main is short: what it does is in ctrl/daemon"},

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	pacav1 "paca/ctrl/api/paca/v1"
+	"paca/ctrl/store"
 	"paca/dataplane/policy"
 )
 
@@ -23,7 +24,7 @@ type Policy interface {
 
 	// Watch tells what changes after a revision, until ctx ends. When it is too old,
 	// or the caller takes too long between two events, the error is store.ErrCompacted.
-	Watch(ctx context.Context, after uint64) (iter.Seq2[Event, error], error)
+	Watch(ctx context.Context, after uint64) (iter.Seq2[store.Event, error], error)
 
 	// Export is one version of policy: the objects of these kinds, or of all if none
 	// is named, in the order of their keys. Whoever reads slowly holds nothing up.
@@ -40,17 +41,10 @@ type Policy interface {
 	NextHop(vsid policy.VSID, src, dst netip.Addr) (*pacav1.NextHopResponse, error)
 }
 
-// Event is one set of changes, Put and Delete with full objects.
-type Event struct {
-	Revision uint64
-	Changes  []policy.Change
-}
-
 // Errors of a Policy, besides those of faults.
 var (
 	ErrConflict    = errors.New("policy is at another revision")
 	ErrUnavailable = errors.New("changes cannot be kept now")
-	ErrCompacted   = errors.New("the changes after that revision are no longer kept")
 )
 
 // Peer is who is at the other end of a connection, by what the kernel says
