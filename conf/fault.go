@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 )
@@ -14,7 +15,12 @@ type Fault struct {
 	Line int    // from 1; 0 = not about a line
 	Key  string // "port[1].mtu"; empty = not about a key
 	Msg  string // what is wrong; what to do
+
+	cause error // nil unless the system said no
 }
+
+// Unwrap is what the system said.
+func (f *Fault) Unwrap() error { return f.cause }
 
 // Error is "host1.toml:12: port[1].mtu: 80 is below 1280; use 1280 to 9702".
 func (f *Fault) Error() string {
@@ -38,4 +44,13 @@ func join(faults []*Fault) error {
 		errs[i] = f
 	}
 	return errors.Join(errs...)
+}
+
+// unreadable is the fault of a file that cannot be read at all.
+func unreadable(file string, err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err // the fault names the file
+	}
+	return &Fault{File: file, Msg: fmt.Sprintf("%v; name a file that exists and can be read", err), cause: err}
 }

@@ -184,7 +184,7 @@ const defaultMTU = 1500
 func Load(path string) (*Config, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("conf: %w", err)
+		return nil, unreadable(path, err)
 	}
 	return Parse(path, data)
 }

@@ -1,7 +1,6 @@
 package conf
 
 import (
-	"fmt"
 	"math"
 	"net/netip"
 	"os"
@@ -89,7 +88,7 @@ var (
 func LoadPolicy(path string) (*Policy, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("conf: %w", err)
+		return nil, unreadable(path, err)
 	}
 	return ParsePolicy(path, data)
 }

@@ -116,6 +116,20 @@ mac = "10:10:10:10:11:09"
 			t.Errorf("said\n%s\nwant the policy file, its line and virtual_subnet[0].vsid", strings.Join(lines, "\n"))
 		}
 	})
+	t.Run("someone else's file in the socket's place", func(t *testing.T) {
+		notes := l.write("host1.sock", "notes")
+		config := l.write("bad.toml", good)
+		want := fmt.Sprintf("%s:%d: control.socket: ", config, lineOf(good, "socket = "))
+		if lines := l.refusal(t, config); len(lines) != 1 || !strings.Contains(lines[0], want) {
+			t.Errorf("said\n%s\nwant one line with %q", strings.Join(lines, "\n"), want)
+		}
+		if text, err := os.ReadFile(notes); err != nil || string(text) != "notes" {
+			t.Errorf("the file is not as it was: %q, %v", text, err)
+		}
+		if err := os.Remove(notes); err != nil {
+			t.Fatal(err)
+		}
+	})
 	t.Run("no such file", func(t *testing.T) {
 		absent := filepath.Join(l.dir, "absent.toml")
 		if lines := l.refusal(t, absent); len(lines) != 1 || !strings.Contains(lines[0], absent) {

@@ -70,6 +70,35 @@ func TestTraffic(t *testing.T) {
 	})
 }
 
+// The same picture over IPv6 provider addresses: the next hops are resolved by
+// neighbor discovery with the router's kernel, and the way carries 20 bytes less.
+func TestTrafficOverIPv6(t *testing.T) {
+	l := newLab(t, false)
+	if err := l.UseIPv6Provider(); err != nil {
+		t.Fatal(err)
+	}
+	v6 := strings.NewReplacer(
+		"192.168.1.10/24", "2001:db8:1::10/64", "192.168.2.20/24", "2001:db8:2::20/64",
+		"192.168.1.10", "2001:db8:1::10", "192.168.2.20", "2001:db8:2::20",
+		"0.0.0.0/0", "::/0", "192.168.1.1", "2001:db8:1::1", "192.168.2.1", "2001:db8:2::1")
+	for _, name := range []string{"host1.toml", "host2.toml", "policy.toml"} {
+		l.write(name, v6.Replace(l.example(name)))
+	}
+	l.start(topo.Host1)
+	l.start(topo.Host2)
+
+	for _, ca := range []string{"10.1.1.12", "fd00:10:1:1::12"} {
+		if out, err := l.output(topo.Blue1, "ping", "-c", "3", "-i", "0.05", "-W", "2", ca); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		l.transfer(t, topo.Red1, topo.Red2, ca)
+	}
+	// W19: 62 bytes of headers leave 1438.
+	if out, err := l.output(topo.Blue1, "ping", "-c", "1", "-W", "2", "-M", "do", "-s", "1410", "10.1.1.12"); err != nil {
+		t.Errorf("1438 bytes do not pass: %v\n%s", err, out)
+	}
+}
+
 // transfer sends a megabyte over TCP and looks at the receiving end's count.
 func (l *lab) transfer(t *testing.T, client, server, to string) {
 	t.Helper()

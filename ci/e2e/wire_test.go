@@ -395,6 +395,34 @@ func (l *lab) frames(kind string, open func() (blue, red, router *topo.Wire)) {
 	l.t = t
 }
 
+// L15: two VMs of one virtual subnet on one host meet without the wire.
+func TestSameHost(t *testing.T) {
+	l := newLab(t, true)
+	const thirdMAC = "10:10:10:10:12:05"
+	config := fmt.Sprintf(hostFile, 6001, "hash", l.socket(topo.Host1), "af_packet") +
+		provider("192.168.1.10/24", 0, "192.168.1.1") + neighbor("192.168.1.1")
+	l.write("host1.toml", strings.Replace(config, "vsid = 5001", "vsid = 6001", 1))
+	l.write("policy.toml", subnet(6001, 1)+
+		record(6001, "10.1.1.11", blue1MAC, "192.168.1.10")+record(6001, "10.1.1.13", thirdMAC, "192.168.1.10"))
+	l.start(topo.Host1)
+	one, other, router := l.open(topo.Blue1, "eth0"), l.open(topo.Red1, "eth0"), l.open(topo.Router, topo.ToHost1)
+
+	frame := unhex(t, vectorInner)
+	copy(frame[14+16:], []byte{10, 1, 1, 13})
+	frame[14+10], frame[14+11] = 0, 0
+	binary.BigEndian.PutUint16(frame[14+10:], checksum(frame[14:34]))
+	if err := one.Send(frame); err != nil {
+		t.Fatal(err)
+	}
+	copy(frame, []byte{0x10, 0x10, 0x10, 0x10, 0x12, 0x05}) // L12: the record's MAC, whatever the VM wrote
+	if got := nextUnlike(other, time.Second, nothing); !bytes.Equal(got, frame) {
+		t.Errorf("arrived\n%x, want\n%x", got, frame)
+	}
+	if got := nextUnlike(router, 100*time.Millisecond, isControl); got != nil {
+		t.Errorf("went over the wire too: %x", got)
+	}
+}
+
 func unhex(t *testing.T, s string) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(s)

@@ -91,7 +91,7 @@ func ndMessage(frame []byte, l *Layout, typ uint8) ICMPv6 {
 		return nil
 	}
 	ip, msg := IPv6(frame[l.L3:]), ICMPv6(frame[l.L4:l.End])
-	if ip.HopLimit() != ndHopLimit || len(msg) < NDLen || msg.Type() != typ || msg.Code() != 0 ||
+	if ip.HopLimit() != ndHopLimit || ip[ip6Src] == 0xff || len(msg) < NDLen || msg.Type() != typ || msg.Code() != 0 ||
 		msg[ndTarget] == 0xff ||
 		Checksum(msg, PseudoHeader6(ip.Src(), ip.Dst(), ProtoICMPv6, uint32(len(msg)))) != 0 {
 		return nil

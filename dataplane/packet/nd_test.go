@@ -40,6 +40,12 @@ func TestA10Discard(t *testing.T) {
 		{"NS", goodNS, func([]byte) {}, true},
 		{"NS, hop limit 254", goodNS, func(b []byte) { b[EthernetLen+ip6HopLimit] = 254 }, false},
 		{"NS, code 1", goodNS, func(b []byte) { b[atND+icmpCode] = 1 }, false},
+		// A fuzzer found it answered: no machine is called by a group's address.
+		{"NS from a multicast source", goodNS, func(b []byte) {
+			src := IPv6(b[EthernetLen:]).Src()
+			src[0] = 0xff
+			IPv6(b[EthernetLen:]).SetSrc(src)
+		}, false},
 		{"NS for a multicast target", goodNS, func(b []byte) { b[atND+ndTarget] = 0xff }, false},
 		{"NS with an option of length 0", goodNS, func(b []byte) { b[atND+ndOptions+1] = 0 }, false},
 		{"NS with an option beyond the message", goodNS, func(b []byte) { b[atND+ndOptions+1] = 2 }, false},
@@ -135,7 +141,7 @@ func slowND(frame []byte, l *Layout, typ uint8) bool {
 	}
 	ip, msg := frame[l.L3:l.L3+40], frame[l.L4:l.End]
 	pseudo := bytes.Join([][]byte{ip[8:40], {0, 0, byte(len(msg) >> 8), byte(len(msg))}, {0, 0, 0, 58}, msg}, nil)
-	if ip[7] != 255 || slowSum(pseudo, 0) != 0 || msg[0] != typ || msg[1] != 0 || len(msg) < 24 || msg[8] == 0xff {
+	if ip[7] != 255 || slowSum(pseudo, 0) != 0 || msg[0] != typ || msg[1] != 0 || len(msg) < 24 || msg[8] == 0xff || ip[8] == 0xff {
 		return false
 	}
 	hasSource := false

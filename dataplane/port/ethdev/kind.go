@@ -168,7 +168,7 @@ func afXDP(c *Config, arg string) (plug, error) {
 func kernelInterface(name string) (plug, error) {
 	i, err := net.InterfaceByName(name)
 	if err != nil {
-		return plug{}, fmt.Errorf("no interface %s in this network namespace", name)
+		return plug{}, fmt.Errorf("no interface %s in this network namespace; create it, or name one of ip link", name)
 	}
 	s, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0) // protocol 0: receives nothing
 	if err != nil {
