@@ -22,18 +22,28 @@ const (
 	numKinds
 )
 
-var kindNames = [numKinds]string{"", "global", "port", "provider_address", "provider_route", "virtual_subnet", "customer_route", "lookup_record"}
+var kindNames = [numKinds]string{"object", "global", "port", "provider_address", "provider_route", "virtual_subnet", "customer_route", "lookup_record"}
 
 // String is the kind's name in configuration, "lookup_record".
-func (k Kind) String() string { return kindNames[k] }
+func (k Kind) String() string {
+	if k >= numKinds {
+		k = 0
+	}
+	return kindNames[k]
+}
 
 // Key identifies an object among all of policy: its Kind, then the fields that
 // cannot change in an object's life, such that keys of one kind sort as people
 // list them.
 type Key string
 
-// Kind is the kind of the object that k identifies.
-func (k Key) Kind() Kind { return Kind(k[0]) }
+// Kind is the kind of the object that k identifies; 0 if k is empty.
+func (k Key) Kind() Kind {
+	if k == "" {
+		return 0
+	}
+	return Kind(k[0])
+}
 
 // Object is one object of policy: Global, Port, ProviderAddress, ProviderRoute,
 // VirtualSubnet, CustomerRoute or LookupRecord, as values.
@@ -94,8 +104,13 @@ func RecordKey(vsid VSID, ca netip.Addr, mac packet.MAC) Key {
 	return Key(append(b, mac[:]...))
 }
 
-// appendAddr writes the length first, so that IPv4 sorts before IPv6.
+// appendAddr writes the length first, so that IPv4 sorts before IPv6. What
+// no object keeps, the zero Addr and addresses with zones, is not mistaken for
+// what one may.
 func appendAddr(b []byte, a netip.Addr) []byte {
+	if !a.IsValid() || a.Zone() != "" {
+		return append(b, 0)
+	}
 	if a.Is4() {
 		v4 := a.As4()
 		return append(append(b, 4), v4[:]...)

@@ -5,9 +5,257 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"paca/dataplane/packet"
 )
+
+// maxFaults bounds what a set of a million bad changes costs to refuse.
+const maxFaults = 1000
+
+// judge checks objects, each by itself and against what it refers to, and
+// collects the faults of the one at hand. Set and Book differ in how they find
+// what an object refers to; the rules are here, once.
+type judge struct {
+	faults []error
+	more   int // faults not kept
+
+	kind  Kind
+	index int
+	bad   bool // the object at hand has a fault
+}
+
+// at turns to the next object.
+func (j *judge) at(k Kind, index int) { j.kind, j.index, j.bad = k, index, false }
+
+func (j *judge) fault(field, rule, format string, args ...any) {
+	j.cause(nil, field, rule, format, args...)
+}
+
+func (j *judge) cause(cause error, field, rule, format string, args ...any) {
+	j.bad = true
+	if len(j.faults) == maxFaults {
+		j.more++
+		return
+	}
+	j.faults = append(j.faults, &Fault{Object: j.kind.String(), Index: j.index, Field: field, Problem: fmt.Sprintf(format, args...), Rule: rule, Cause: cause})
+}
+
+// err joins what was found; nil if nothing was.
+func (j *judge) err() error {
+	if j.more > 0 {
+		return errors.Join(append(j.faults, fmt.Errorf("and %d more", j.more))...)
+	}
+	return errors.Join(j.faults...)
+}
+
+func (j *judge) vsid(v VSID) {
+	if !v.Valid() {
+		j.fault("vsid", "W4", "%d is reserved; use %d to %d", v, MinVSID, MaxVSID)
+	}
+}
+
+func (j *judge) mac(m packet.MAC) {
+	if m.IsZero() || m.IsMulticast() {
+		j.fault("mac", "P5", "%v is not the address of one machine", m)
+	}
+}
+
+// maxLabel bounds a record's labels, in bytes.
+const maxLabel = 1024
+
+func (j *judge) label(field, s string) {
+	if len(s) > maxLabel || !utf8.ValidString(s) {
+		j.fault(field, "P26", "a label is at most %d bytes of UTF-8", maxLabel)
+	}
+}
+
+// subnet checks a virtual subnet by itself.
+func (j *judge) subnet(vs *VirtualSubnet) {
+	j.vsid(vs.VSID)
+	if vs.RDID == (RDID{}) {
+		j.fault("rdid", "P3", "a virtual subnet needs a routing domain id")
+	}
+	if vs.Mode >= NumModes {
+		j.fault("mode", "P22", "%v is unknown", vs.Mode)
+	}
+	if len(vs.Prefixes) == 0 {
+		j.fault("prefixes", "P11", "a virtual subnet needs at least one on-link prefix")
+	}
+	for _, p := range vs.Prefixes {
+		if !wellFormed(p) {
+			j.fault("prefixes", "P11", "%v has bits set behind its length", p)
+		}
+	}
+}
+
+// overlap reports that p of the subnet at hand overlaps o of VSID v.
+func (j *judge) overlap(p, o netip.Prefix, v VSID) {
+	j.fault("prefixes", "P4", "%v overlaps %v of VSID %d in the same routing domain", p, o, v)
+}
+
+// record checks a lookup record by itself.
+func (j *judge) record(r *LookupRecord) {
+	j.vsid(r.VSID)
+	j.mac(r.MAC)
+	if !usable(r.PA) {
+		j.fault("pa", "P5", "%v is not a unicast address", r.PA)
+	}
+	if r.Type >= numRecordTypes {
+		j.fault("type", "P22", "%v is unknown", r.Type)
+	}
+	switch {
+	case !r.wildcard():
+		if !usable(r.CA) {
+			j.fault("ca", "P5", "%v is not a unicast address", r.CA)
+		}
+	case !r.CA.IsUnspecified():
+		j.fault("ca", "C1.1", "a %v record has CA 0.0.0.0 or ::, not %v", r.Type, r.CA)
+	case r.Router():
+		j.fault("pa", "P21", "%v marks a router record, which is static", r.PA)
+	}
+	j.label("vm_name", r.VMName)
+	j.label("customer_id", r.CustomerID)
+	j.label("context", r.Context)
+}
+
+// noSubnet reports that the object at hand refers to nothing.
+func (j *judge) noSubnet(v VSID) {
+	j.fault("vsid", "P3", "no virtual_subnet has VSID %d", v)
+}
+
+// recordIn checks a record that is right by itself against its virtual subnet.
+func (j *judge) recordIn(r *LookupRecord, vs *VirtualSubnet) {
+	if !r.wildcard() {
+		j.concreteCA(r, vs)
+	}
+	if r.Router() {
+		return
+	}
+	if vs.Mode != Rewrite {
+		if r.UseVMMAC {
+			j.fault("use_vm_mac", "P24", "only records of a rewrite subnet may use the VM's MAC")
+		}
+		return
+	}
+	if r.CA.Is4() != r.PA.Is4() {
+		j.fault("pa", "R21", "%v is not of the IP family of CA %v, and a rewrite subnet translates none", r.PA, r.CA)
+	}
+	if r.Type == GatewayWildcard {
+		j.fault("type", "R25", "a gateway wildcard cannot work in a rewrite subnet")
+	}
+}
+
+// concreteCA checks one VM's (or router's) address against its virtual subnet.
+func (j *judge) concreteCA(r *LookupRecord, vs *VirtualSubnet) {
+	at := -1
+	for i := range vs.Prefixes {
+		if vs.Prefixes[i].Contains(r.CA) {
+			at = i
+			break
+		}
+	}
+	if at < 0 {
+		j.fault("ca", "P11", "%v lies in no on-link prefix of VSID %d", r.CA, r.VSID)
+		return
+	}
+	router, ok := RouterCA(vs.Prefixes[at])
+	isRouter := ok && r.CA == router
+	if isRouter && !r.Router() {
+		j.fault("ca", "P20", "%v is the router address of %v; no VM may have it (a router record has PA %v)", r.CA, vs.Prefixes[at], RouterPA)
+	}
+	if !isRouter && r.Router() {
+		j.fault("pa", "P21", "%v marks a router record, but %v is not a router address", r.PA, r.CA)
+	}
+}
+
+// customerRoute checks a route by itself.
+func (j *judge) customerRoute(r *CustomerRoute) {
+	j.vsid(r.VSID)
+	j.route("P9", r.Prefix, r.NextHop)
+}
+
+// customerRouteIn checks a route against the virtual subnet of its next hop.
+func (j *judge) customerRouteIn(r *CustomerRoute, vs *VirtualSubnet) {
+	if vs.RDID != r.RDID {
+		j.fault("rdid", "P3", "VSID %d belongs to routing domain %v", r.VSID, vs.RDID)
+	}
+}
+
+// route checks what customer and provider routes have in common.
+func (j *judge) route(rule string, p netip.Prefix, nextHop netip.Addr) {
+	if !wellFormed(p) {
+		j.fault("prefix", rule, "%v has bits set behind its length", p)
+	}
+	if !usable(nextHop) && !nextHop.IsUnspecified() || p.IsValid() && nextHop.Is4() != p.Addr().Is4() {
+		j.fault("next_hop", rule, "%v is not a next hop for %v", nextHop, p)
+	}
+}
+
+// providerAddress checks a PA by itself.
+func (j *judge) providerAddress(a *ProviderAddress) {
+	if !usable(a.Prefix.Addr()) {
+		j.fault("address", "P13", "%v is not a unicast address", a.Prefix.Addr())
+	} else if !a.Prefix.IsValid() {
+		j.fault("address", "P13", "%v has no prefix length", a.Prefix.Addr())
+	}
+	if a.VLAN > 4094 {
+		j.fault("vlan", "W11", "%d is not a VLAN; use 0 (untagged) to 4094", a.VLAN)
+	}
+	if a.MAC.IsMulticast() {
+		j.fault("mac", "W10", "%v is not the address of one machine", a.MAC)
+	}
+}
+
+// providerRoute checks a route of the physical network by itself.
+func (j *judge) providerRoute(r *ProviderRoute) { j.route("P16", r.Prefix, r.NextHop) }
+
+// uplink checks that the port an object names exists and is one.
+func (j *judge) uplink(name string, p Port, exists bool) {
+	switch {
+	case !exists:
+		j.fault("port", "P13", "there is no port %q", name)
+	case p.Role != Uplink:
+		j.fault("port", "P13", "port %q is not an uplink", name)
+	}
+}
+
+// offLink reports that a provider route's next hop is nowhere.
+func (j *judge) offLink(r *ProviderRoute) {
+	j.fault("next_hop", "P16", "%v is on no link of port %q: no provider_address there has a prefix with it", r.NextHop, r.Port)
+}
+
+// port checks a port by itself.
+func (j *judge) port(p *Port) {
+	if p.Name == "" || len(p.Name) > maxLabel || strings.ContainsRune(p.Name, 0) || !utf8.ValidString(p.Name) {
+		j.fault("name", "P1", "%q is not a name", p.Name)
+	}
+	if len(p.Device) > maxLabel || !utf8.ValidString(p.Device) {
+		j.fault("device", "P1", "a device is at most %d bytes of UTF-8", maxLabel)
+	}
+	if p.Role > Host {
+		j.fault("role", "P1", "%v is unknown", p.Role)
+	}
+	if p.MTU < 0 || p.MTU > 0xffff {
+		j.fault("mtu", "M1", "%d is not the size of an IP packet", p.MTU)
+	}
+	if p.vnic() {
+		j.vsid(p.VSID)
+		j.mac(p.MAC)
+	}
+}
+
+// vnic says whether the port is a VM's in a virtual subnet (P1).
+func (p *Port) vnic() bool { return p.Role == VM && p.VSID != 0 }
+
+// usable says whether one machine may have the address.
+func usable(a netip.Addr) bool {
+	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.Is4In6() &&
+		a != netip.AddrFrom4([4]byte{255, 255, 255, 255}) && a.Zone() == ""
+}
+
+func wellFormed(p netip.Prefix) bool { return p.IsValid() && p == p.Masked() && !p.Addr().Is4In6() }
 
 // Validate checks every object and the set as a whole, and reports all faults
 // at once, joined; nil means that the set may be put in force.
@@ -19,48 +267,17 @@ func (s *Set) Validate() error {
 	c.providerAddresses()
 	c.providerRoutes()
 	c.ports()
-	return errors.Join(c.faults...)
+	return c.err()
 }
 
+// checker judges a Set as a whole the plain way.
 type checker struct {
+	judge
 	set    *Set
-	faults []error
-
 	byVSID map[VSID]*VirtualSubnet
 }
 
-func (c *checker) fault(object string, index int, field, rule, format string, args ...any) {
-	c.faults = append(c.faults, &Fault{Object: object, Index: index, Field: field, Problem: fmt.Sprintf(format, args...), Rule: rule})
-}
-
-func (c *checker) vsid(object string, index int, v VSID) bool {
-	if !v.Valid() {
-		c.fault(object, index, "vsid", "W4", "%d is reserved; use %d to %d", v, MinVSID, MaxVSID)
-		return false
-	}
-	return true
-}
-
-func (c *checker) mac(object string, index int, m packet.MAC) {
-	if m.IsZero() || m.IsMulticast() {
-		c.fault(object, index, "mac", "P5", "%v is not the address of one machine", m)
-	}
-}
-
-// knownSubnet is the virtual subnet of v, or nil after a fault.
-func (c *checker) knownSubnet(object string, index int, v VSID) *VirtualSubnet {
-	if !c.vsid(object, index, v) {
-		return nil
-	}
-	vs := c.byVSID[v]
-	if vs == nil {
-		c.fault(object, index, "vsid", "P3", "no virtual_subnet has VSID %d", v)
-	}
-	return vs
-}
-
 func (c *checker) subnets() {
-	const object = "virtual_subnet"
 	c.byVSID = make(map[VSID]*VirtualSubnet, len(c.set.VirtualSubnets))
 	type onLink struct {
 		prefix netip.Prefix
@@ -69,30 +286,20 @@ func (c *checker) subnets() {
 	domains := map[RDID][]onLink{}
 	for i := range c.set.VirtualSubnets {
 		vs := &c.set.VirtualSubnets[i]
-		if c.vsid(object, i, vs.VSID) {
-			if c.byVSID[vs.VSID] != nil {
-				c.fault(object, i, "vsid", "P3", "VSID %d is already another virtual subnet", vs.VSID)
-			} else {
-				c.byVSID[vs.VSID] = vs
-			}
-		}
-		if vs.RDID == (RDID{}) {
-			c.fault(object, i, "rdid", "P3", "a virtual subnet needs a routing domain id")
-		}
-		if vs.Mode >= NumModes {
-			c.fault(object, i, "mode", "P22", "%v is unknown", vs.Mode)
-		}
-		if len(vs.Prefixes) == 0 {
-			c.fault(object, i, "prefixes", "P11", "a virtual subnet needs at least one on-link prefix")
+		c.at(KindVirtualSubnet, i)
+		c.subnet(vs)
+		if c.byVSID[vs.VSID] != nil {
+			c.fault("vsid", "P3", "VSID %d is already another virtual subnet", vs.VSID)
+		} else {
+			c.byVSID[vs.VSID] = vs
 		}
 		for _, p := range vs.Prefixes {
-			if !p.IsValid() || p != p.Masked() {
-				c.fault(object, i, "prefixes", "P11", "%v has bits set behind its length", p)
+			if !wellFormed(p) {
 				continue
 			}
 			for _, o := range domains[vs.RDID] {
 				if o.prefix.Overlaps(p) {
-					c.fault(object, i, "prefixes", "P4", "%v overlaps %v of VSID %d in the same routing domain", p, o.prefix, o.vsid)
+					c.overlap(p, o.prefix, o.vsid)
 				}
 			}
 			domains[vs.RDID] = append(domains[vs.RDID], onLink{p, vs.VSID})
@@ -101,105 +308,60 @@ func (c *checker) subnets() {
 }
 
 func (c *checker) records() {
-	const object = "lookup_record"
-	type concrete struct {
+	type identity struct {
 		vsid VSID
 		ca   netip.Addr
-	}
-	type wildcard struct {
-		concrete
-		mac packet.MAC
+		mac  packet.MAC // of a wildcard
 	}
 	type user struct {
 		index int
 		mode  Mode
 	}
-	seen := make(map[concrete]int, len(c.set.LookupRecords))
-	wild := map[wildcard]int{}
+	seen := make(map[identity]int, len(c.set.LookupRecords))
 	users := map[netip.Addr]user{} // of a PA, the first
 	for i := range c.set.LookupRecords {
 		r := &c.set.LookupRecords[i]
-		c.mac(object, i, r.MAC)
-		if !usable(r.PA) {
-			c.fault(object, i, "pa", "P5", "%v is not a unicast address", r.PA)
-		}
-		if r.Type >= numRecordTypes {
-			c.fault(object, i, "type", "P22", "%v is unknown", r.Type)
-		}
-		vs := c.knownSubnet(object, i, r.VSID)
-
-		if r.wildcard() {
-			if !r.CA.IsUnspecified() {
-				c.fault(object, i, "ca", "C1.1", "a %v record has CA 0.0.0.0 or ::, not %v", r.Type, r.CA)
-			}
-			if r.Router() {
-				c.fault(object, i, "pa", "P21", "%v marks a router record, which is static", r.PA)
-			}
-			key := wildcard{concrete{r.VSID, r.CA}, r.MAC}
-			if first, dup := wild[key]; dup {
-				c.fault(object, i, "mac", "P6", "lookup_record[%d] is already a wildcard of VSID %d with MAC %v", first, r.VSID, r.MAC)
-			}
-			wild[key] = i
-		} else {
-			key := concrete{r.VSID, r.CA}
-			first, dup := seen[key]
-			switch {
-			case !usable(r.CA):
-				c.fault(object, i, "ca", "P5", "%v is not a unicast address", r.CA)
-			case dup:
-				c.fault(object, i, "ca", "P6", "lookup_record[%d] already has CA %v in VSID %d", first, r.CA, r.VSID)
-			default:
-				seen[key] = i
-				if vs != nil {
-					c.concreteCA(i, r, vs)
-				}
-			}
-		}
-
-		if vs == nil || r.Router() {
+		c.at(KindLookupRecord, i)
+		if c.record(r); c.bad {
 			continue
 		}
-		if r.UseVMMAC && vs.Mode != Rewrite {
-			c.fault(object, i, "use_vm_mac", "P24", "only records of a rewrite subnet may use the VM's MAC")
+		id := identity{r.VSID, r.CA, packet.MAC{}}
+		if r.wildcard() {
+			id.mac = r.MAC
 		}
-		if vs.Mode == Rewrite {
-			if usable(r.PA) && r.CA.IsValid() && r.CA.Is4() != r.PA.Is4() {
-				c.fault(object, i, "pa", "R21", "%v is not of the IP family of CA %v, and a rewrite subnet translates none", r.PA, r.CA)
+		if first, dup := seen[id]; dup {
+			if r.wildcard() {
+				c.fault("mac", "P6", "lookup_record[%d] is already a wildcard of VSID %d with MAC %v", first, r.VSID, r.MAC)
+			} else {
+				c.fault("ca", "P6", "lookup_record[%d] already has CA %v in VSID %d", first, r.CA, r.VSID)
 			}
-			if r.Type == GatewayWildcard {
-				c.fault(object, i, "type", "R25", "a gateway wildcard cannot work in a rewrite subnet")
-			}
+			continue
 		}
-		first, taken := users[r.PA]
-		switch {
-		case !usable(r.PA):
-		case !taken:
+		seen[id] = i
+		vs := c.byVSID[r.VSID]
+		if vs == nil {
+			c.noSubnet(r.VSID)
+			continue
+		}
+		c.recordIn(r, vs)
+		if r.Router() {
+			continue
+		}
+		if first, taken := users[r.PA]; !taken {
 			users[r.PA] = user{i, vs.Mode}
-		case first.mode == Rewrite || vs.Mode == Rewrite:
-			c.fault(object, i, "pa", "R6", "%v is already the PA of lookup_record[%d]; each record of a rewrite subnet has a PA to itself", r.PA, first.index)
+		} else if first.mode == Rewrite || vs.Mode == Rewrite {
+			c.sharedPA(r.PA, fmt.Sprintf("lookup_record[%d]", first.index))
 		}
 	}
 }
 
-// concreteCA checks one VM's (or router's) address against its virtual subnet.
-func (c *checker) concreteCA(i int, r *LookupRecord, vs *VirtualSubnet) {
-	at := slices.IndexFunc(vs.Prefixes, func(p netip.Prefix) bool { return p.Contains(r.CA) })
-	if at < 0 {
-		c.fault("lookup_record", i, "ca", "P11", "%v lies in no on-link prefix of VSID %d", r.CA, r.VSID)
-		return
-	}
-	router, ok := RouterCA(vs.Prefixes[at])
-	isRouter := ok && r.CA == router
-	if isRouter && !r.Router() {
-		c.fault("lookup_record", i, "ca", "P20", "%v is the router address of %v; no VM may have it (a router record has PA %v)", r.CA, vs.Prefixes[at], RouterPA)
-	}
-	if !isRouter && r.Router() {
-		c.fault("lookup_record", i, "pa", "P21", "%v marks a router record, but %v is not a router address", r.PA, r.CA)
-	}
+// sharedPA reports that the record at hand shares a PA that is another's alone,
+// or that it needs for itself.
+func (j *judge) sharedPA(pa netip.Addr, other string) {
+	j.fault("pa", "R6", "%v is already the PA of %s; each record of a rewrite subnet has a PA to itself", pa, other)
 }
 
 func (c *checker) customerRoutes() {
-	const object = "customer_route"
 	type identity struct {
 		rdid    RDID
 		vsid    VSID
@@ -207,77 +369,63 @@ func (c *checker) customerRoutes() {
 		nextHop netip.Addr
 	}
 	seen := map[identity]int{}
-	for i, r := range c.set.CustomerRoutes {
-		if vs := c.knownSubnet(object, i, r.VSID); vs != nil && vs.RDID != r.RDID {
-			c.fault(object, i, "rdid", "P3", "VSID %d belongs to routing domain %v", r.VSID, vs.RDID)
+	for i := range c.set.CustomerRoutes {
+		r := &c.set.CustomerRoutes[i]
+		c.at(KindCustomerRoute, i)
+		c.customerRoute(r)
+		if vs := c.byVSID[r.VSID]; vs != nil {
+			c.customerRouteIn(r, vs)
+		} else if r.VSID.Valid() {
+			c.noSubnet(r.VSID)
 		}
-		c.route(object, i, "P9", r.Prefix, r.NextHop)
 		id := identity{r.RDID, r.VSID, r.Prefix, r.NextHop}
 		if first, dup := seen[id]; dup {
-			c.fault(object, i, "prefix", "P8", "%s[%d] is the same route", object, first)
+			c.fault("prefix", "P8", "customer_route[%d] is the same route", first)
 		}
 		seen[id] = i
 	}
 }
 
-// route checks what customer and provider routes have in common.
-func (c *checker) route(object string, i int, rule string, p netip.Prefix, nextHop netip.Addr) {
-	if !p.IsValid() || p != p.Masked() {
-		c.fault(object, i, "prefix", rule, "%v has bits set behind its length", p)
-	}
-	if !usable(nextHop) && !nextHop.IsUnspecified() || p.IsValid() && nextHop.Is4() != p.Addr().Is4() {
-		c.fault(object, i, "next_hop", rule, "%v is not a next hop for %v", nextHop, p)
-	}
-}
-
-func (c *checker) port(object string, i int, name string) {
+// onUplink checks the port that the object at hand names.
+func (c *checker) onUplink(name string) {
 	at := slices.IndexFunc(c.set.Ports, func(p Port) bool { return p.Name == name })
-	switch {
-	case at < 0:
-		c.fault(object, i, "port", "P13", "there is no port %q", name)
-	case c.set.Ports[at].Role != Uplink:
-		c.fault(object, i, "port", "P13", "port %q is not an uplink", name)
+	if at < 0 {
+		c.uplink(name, Port{}, false)
+	} else {
+		c.uplink(name, c.set.Ports[at], true)
 	}
 }
 
 func (c *checker) providerAddresses() {
-	const object = "provider_address"
 	pas := make(map[netip.Addr]int, len(c.set.ProviderAddresses))
-	for i, a := range c.set.ProviderAddresses {
+	for i := range c.set.ProviderAddresses {
+		a := &c.set.ProviderAddresses[i]
+		c.at(KindProviderAddress, i)
+		c.providerAddress(a)
 		addr := a.Prefix.Addr()
-		first, dup := pas[addr]
-		switch {
-		case !usable(addr):
-			c.fault(object, i, "address", "P13", "%v is not a unicast address", addr)
-		case dup:
-			c.fault(object, i, "address", "P13", "%v is already provider_address[%d]", addr, first)
-		default:
-			pas[addr] = i
+		if first, dup := pas[addr]; dup && usable(addr) {
+			c.fault("address", "P13", "%v is already provider_address[%d]", addr, first)
 		}
-		if a.VLAN > 4094 {
-			c.fault(object, i, "vlan", "W11", "%d is not a VLAN; use 0 (untagged) to 4094", a.VLAN)
-		}
-		if a.MAC.IsMulticast() {
-			c.fault(object, i, "mac", "W10", "%v is not the address of one machine", a.MAC)
-		}
-		c.port(object, i, a.Port)
+		pas[addr] = i
+		c.onUplink(a.Port)
 	}
 }
 
 func (c *checker) providerRoutes() {
-	const object = "provider_route"
 	type identity struct {
 		port    string
 		prefix  netip.Prefix
 		nextHop netip.Addr
 	}
 	seen := map[identity]int{}
-	for i, r := range c.set.ProviderRoutes {
-		c.route(object, i, "P16", r.Prefix, r.NextHop)
-		c.port(object, i, r.Port)
+	for i := range c.set.ProviderRoutes {
+		r := &c.set.ProviderRoutes[i]
+		c.at(KindProviderRoute, i)
+		c.providerRoute(r)
+		c.onUplink(r.Port)
 		id := identity{r.Port, r.Prefix, r.NextHop}
 		if first, dup := seen[id]; dup {
-			c.fault(object, i, "prefix", "P16", "%s[%d] is the same route", object, first)
+			c.fault("prefix", "P16", "provider_route[%d] is the same route", first)
 			continue
 		}
 		seen[id] = i
@@ -288,39 +436,33 @@ func (c *checker) providerRoutes() {
 			return a.Port == r.Port && (a.Prefix.Contains(r.NextHop) || r.NextHop.IsLinkLocalUnicast())
 		})
 		if !onLink {
-			c.fault(object, i, "next_hop", "P16", "%v is on no link of port %q: no provider_address there has a prefix with it", r.NextHop, r.Port)
+			c.offLink(r)
 		}
 	}
 }
 
 func (c *checker) ports() {
-	const object = "port"
 	type vnic struct {
 		vsid VSID
 		mac  packet.MAC
 	}
 	names := map[string]int{}
 	vnics := map[vnic]int{}
-	for i, p := range c.set.Ports {
+	for i := range c.set.Ports {
+		p := &c.set.Ports[i]
+		c.at(KindPort, i)
+		c.port(p)
 		if first, dup := names[p.Name]; dup {
-			c.fault(object, i, "name", "P1", "%q is already port[%d]", p.Name, first)
+			c.fault("name", "P1", "%q is already port[%d]", p.Name, first)
 		}
 		names[p.Name] = i
-		if p.Role != VM || p.VSID == 0 {
+		if !p.vnic() {
 			continue
 		}
-		c.vsid(object, i, p.VSID)
-		c.mac(object, i, p.MAC)
 		id := vnic{p.VSID, p.MAC}
 		if first, dup := vnics[id]; dup {
-			c.fault(object, i, "mac", "P1", "port[%d] already has MAC %v in VSID %d", first, p.MAC, p.VSID)
+			c.fault("mac", "P1", "port[%d] already has MAC %v in VSID %d", first, p.MAC, p.VSID)
 		}
 		vnics[id] = i
 	}
-}
-
-// usable says whether one machine may have the address.
-func usable(a netip.Addr) bool {
-	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.Is4In6() &&
-		a != netip.AddrFrom4([4]byte{255, 255, 255, 255}) && a.Zone() == ""
 }

@@ -1,0 +1,511 @@
+package policy
+
+import (
+	"maps"
+	"slices"
+)
+
+// Apply makes all changes or none. Their order does not matter; two changes of
+// one Key are a Fault. What holds after the whole set must satisfy every rule.
+// applied is what really changed, as Put and Delete with whole objects, in the
+// order of changes. err joins Faults, whose Index is that of the change.
+func (b *Book) Apply(changes []Change) (applied []Change, err error) {
+	t := trip{book: b, changes: changes}
+	if err := t.run(); err != nil {
+		b.undo(t.done)
+		return nil, err
+	}
+	if b.group {
+		b.journal = append(b.journal, t.done...)
+	}
+	return t.applied, nil
+}
+
+// Check answers as Apply would and leaves the Book as it was. It changes it for
+// a moment, so it is for the goroutine that may Apply.
+func (b *Book) Check(changes []Change) (applied []Change, err error) {
+	t := trip{book: b, changes: changes}
+	err = t.run()
+	b.undo(t.done)
+	if err != nil {
+		return nil, err
+	}
+	return t.applied, nil
+}
+
+// Begin starts a group of Apply calls which Rollback can take back, for when
+// storing them fails; End closes the group and lets them stand.
+func (b *Book) Begin() { b.group = true }
+
+// Rollback takes back every Apply since Begin and closes the group.
+func (b *Book) Rollback() {
+	b.undo(b.journal)
+	b.End()
+}
+
+// End closes the group that Begin opened.
+func (b *Book) End() { b.group, b.journal = false, nil }
+
+// step is one object taking the place of another; nil is none.
+type step struct {
+	from, to Object
+	index    int // of the change
+}
+
+func (s *step) kind() Kind {
+	if s.to != nil {
+		return s.to.Kind()
+	}
+	return s.from.Kind()
+}
+
+func (b *Book) undo(steps []step) {
+	for _, s := range slices.Backward(steps) {
+		b.swap(s.to, s.from)
+	}
+}
+
+// trip is one Apply on its way:
+//  1. read: each change by itself, its verb and its object;
+//  2. change: the Book changes, in an order in which what must be unique and
+//     what is counted comes out right whatever the order of changes;
+//  3. check: each change against what there is now, and those that refer to it
+//     against the change; nothing else can have become wrong.
+//
+// If there was a fault, who called takes back what was done.
+type trip struct {
+	judge
+	book    *Book
+	changes []Change
+	applied []Change
+
+	plan []step // one for each object that changes
+	done []step // what the Book went through
+
+	// The change that each object is in, if there is more than one change.
+	keys map[Key]int
+	ids  map[place]int // of lookup records
+
+	// What faulty changes would have brought: those who refer to it are not to
+	// blame.
+	noSubnet map[VSID]bool
+	noPort   map[string]bool
+	noLink   map[string]bool // PAs of a port
+}
+
+func (t *trip) run() error {
+	t.read()
+	t.change()
+	t.check()
+	return t.err()
+}
+
+// identity is the field and the rule that say which object it is.
+var identity = [numKinds]struct{ field, rule string }{
+	KindGlobal:          {"use_external_router", "C5"},
+	KindPort:            {"name", "P1"},
+	KindProviderAddress: {"address", "P13"},
+	KindProviderRoute:   {"prefix", "P16"},
+	KindVirtualSubnet:   {"vsid", "P3"},
+	KindCustomerRoute:   {"prefix", "P8"},
+	KindLookupRecord:    {"ca", "P5"},
+}
+
+func (t *trip) read() {
+	t.plan = make([]step, 0, len(t.changes))
+	t.applied = make([]Change, 0, len(t.changes))
+	for i := range t.changes {
+		c := &t.changes[i]
+		switch o := c.Object.(type) {
+		case LookupRecord:
+			t.at(KindLookupRecord, i)
+			t.readRecord(c, &o)
+		case Global, Port, ProviderAddress, ProviderRoute, VirtualSubnet, CustomerRoute:
+			t.at(o.Kind(), i)
+			t.readObject(c)
+		default:
+			t.at(0, i)
+			t.fault("kind", "API", "%T is no object of policy", o)
+		}
+		if t.bad {
+			t.excuse(c.Object)
+		}
+	}
+}
+
+// readRecord is readObject without making a Key or an Object, since there may
+// be a million.
+func (t *trip) readRecord(c *Change, r *LookupRecord) {
+	id := identityOf(r.VSID, r.CA, r.MAC)
+	if len(t.changes) > 1 {
+		if t.ids == nil {
+			t.ids = make(map[place]int, len(t.changes)-t.index)
+		}
+		if first, twice := t.ids[id]; twice {
+			t.twice(first, c.Object)
+			return
+		}
+		t.ids[id] = t.index
+	}
+	n := t.book.records.find(id)
+	if !t.verb(c, n != 0) {
+		return
+	}
+	if c.Verb != Delete {
+		if t.record(r); t.bad {
+			return
+		}
+	}
+	if n == 0 {
+		t.plan = append(t.plan, step{nil, c.Object, t.index})
+		t.applied = append(t.applied, Change{Put, c.Object})
+		return
+	}
+	old := t.book.records.record(n)
+	if c.Verb == Delete {
+		t.replace(old, nil)
+	} else if old.Type != r.Type {
+		t.fault("type", "P5", "a record stays %v for life: delete it and add it anew", old.Type)
+	} else if old != *r {
+		t.replace(old, c.Object)
+	}
+}
+
+func (t *trip) readObject(c *Change) {
+	k := c.Object.Key()
+	if len(t.changes) > 1 {
+		if t.keys == nil {
+			t.keys = map[Key]int{}
+		}
+		if first, twice := t.keys[k]; twice {
+			t.twice(first, c.Object)
+			return
+		}
+		t.keys[k] = t.index
+	}
+	old, exists := t.book.Get(k)
+	if !t.verb(c, exists) {
+		return
+	}
+	to := c.Object
+	switch o := to.(type) {
+	case Global:
+		if c.Verb == Delete {
+			t.fault("use_external_router", "C5", "the settings of the host cannot be deleted")
+		}
+	case Port:
+		if c.Verb != Delete {
+			t.port(&o)
+		}
+	case ProviderAddress:
+		if c.Verb != Delete {
+			t.providerAddress(&o)
+		}
+	case ProviderRoute:
+		if c.Verb != Delete {
+			t.providerRoute(&o)
+		}
+	case VirtualSubnet:
+		if c.Verb != Delete {
+			t.subnet(&o)
+			o.Prefixes = slices.Clone(o.Prefixes)
+			to = o
+		}
+	case CustomerRoute:
+		if c.Verb != Delete {
+			t.customerRoute(&o)
+		}
+	}
+	switch {
+	case t.bad:
+	case c.Verb == Delete:
+		t.replace(old, nil)
+	case !same(old, to):
+		t.replace(old, to)
+	}
+}
+
+// replace plans to put to in the place of from, unless the host's file says
+// from.
+func (t *trip) replace(from, to Object) {
+	if from != nil && len(t.book.pinned) > 0 && t.book.Pinned(from.Key()) {
+		t.cause(ErrPinned, identity[t.kind].field, "host file", "%s is in the host's file: change it there", name(from))
+		return
+	}
+	t.plan = append(t.plan, step{from, to, t.index})
+	if to == nil {
+		t.applied = append(t.applied, Change{Delete, from})
+	} else {
+		t.applied = append(t.applied, Change{Put, to})
+	}
+}
+
+// same compares objects of one kind.
+func same(a, b Object) bool {
+	if x, ok := a.(VirtualSubnet); ok {
+		y := b.(VirtualSubnet)
+		return x.RDID == y.RDID && x.Mode == y.Mode && slices.Equal(x.Prefixes, y.Prefixes)
+	}
+	if _, ok := b.(VirtualSubnet); ok {
+		return false
+	}
+	return a == b
+}
+
+// verb says whether the change may be made of what exists.
+func (t *trip) verb(c *Change, exists bool) bool {
+	id := identity[t.kind]
+	switch {
+	case c.Verb < Add || c.Verb > Delete:
+		t.fault("verb", "API", "%d is no verb", c.Verb)
+	case c.Verb == Add && exists:
+		t.cause(ErrExists, id.field, id.rule, "%s exists already", name(c.Object))
+	case (c.Verb == Replace || c.Verb == Delete) && !exists:
+		t.cause(ErrNotFound, id.field, id.rule, "%s does not exist", name(c.Object))
+	}
+	return !t.bad
+}
+
+func (t *trip) twice(first int, o Object) {
+	t.fault(identity[t.kind].field, identity[t.kind].rule, "%s is in change %d already", name(o), first)
+}
+
+// excuse those who refer to what a faulty change would have brought.
+func (t *trip) excuse(o Object) {
+	switch o := o.(type) {
+	case VirtualSubnet:
+		mark(&t.noSubnet, o.VSID)
+	case Port:
+		mark(&t.noPort, o.Name)
+	case ProviderAddress:
+		mark(&t.noLink, o.Port)
+	}
+}
+
+func mark[K comparable](m *map[K]bool, k K) {
+	if *m == nil {
+		*m = map[K]bool{}
+	}
+	(*m)[k] = true
+}
+
+func (t *trip) do(from, to Object) {
+	t.book.swap(from, to)
+	t.done = append(t.done, step{from: from, to: to})
+}
+
+// change takes out what is unique by more than its Key before it puts anything
+// in: two ports may swap their MACs. Records leave before and enter after their
+// virtual subnets change, since PAs count their users by mode.
+func (t *trip) change() {
+	t.done = make([]step, 0, len(t.plan))
+	var others bool
+	for i := range t.plan {
+		s := &t.plan[i]
+		switch s.kind() {
+		case KindLookupRecord, KindPort:
+			if s.from != nil {
+				t.do(s.from, nil)
+			}
+		default:
+			others = true
+		}
+	}
+	if others {
+		for _, s := range t.plan {
+			if k := s.kind(); k != KindLookupRecord && k != KindPort {
+				t.do(s.from, s.to)
+			}
+		}
+	}
+	for i := range t.plan {
+		s := &t.plan[i]
+		switch o := s.to.(type) {
+		case LookupRecord:
+			if n := t.book.records.at[identityOf(o.VSID, o.CA, o.MAC).place()]; n != 0 {
+				t.at(KindLookupRecord, s.index)
+				t.cause(ErrExists, "ca", "P6", "%s already has the CA", name(t.book.records.record(n)))
+				continue
+			}
+			t.do(nil, s.to)
+		case Port:
+			if k, taken := t.book.vnics[vnic{o.VSID, o.MAC}]; taken && o.vnic() {
+				t.at(KindPort, s.index)
+				t.cause(ErrExists, "mac", "P1", "%s already has MAC %v in VSID %d", name(t.book.ports[k]), o.MAC, o.VSID)
+				t.excuse(o)
+				continue
+			}
+			t.do(nil, s.to)
+		}
+	}
+}
+
+func (t *trip) check() {
+	var losing map[string]bool // ports whose routes were looked at for a lost PA
+	for i := range t.plan {
+		s := &t.plan[i]
+		k := s.kind()
+		t.at(k, s.index)
+		switch k {
+		case KindPort:
+			t.checkPort(s)
+		case KindProviderAddress:
+			if a, ok := s.to.(ProviderAddress); ok {
+				t.onUplink(a.Port)
+			}
+			if a, ok := s.from.(ProviderAddress); ok && !losing[a.Port] {
+				mark(&losing, a.Port)
+				t.checkLost(a)
+			}
+		case KindProviderRoute:
+			if r, ok := s.to.(ProviderRoute); ok {
+				t.onUplink(r.Port)
+				if !t.noLink[r.Port] && !t.book.uplinks[r.Port].reaches(r.NextHop) {
+					t.offLink(&r)
+				}
+			}
+		case KindVirtualSubnet:
+			t.checkSubnet(s)
+		case KindCustomerRoute:
+			if r, ok := s.to.(CustomerRoute); ok && !t.noSubnet[r.VSID] {
+				if vs, ok := t.book.subnets[r.VSID]; ok {
+					t.customerRouteIn(&r, &vs)
+				} else {
+					t.judge.noSubnet(r.VSID)
+				}
+			}
+		case KindLookupRecord:
+			if r, ok := s.to.(LookupRecord); ok && !t.noSubnet[r.VSID] {
+				t.checkRecord(&r)
+			}
+		}
+	}
+}
+
+func (t *trip) onUplink(name string) {
+	if !t.noPort[name] {
+		p, exists := t.book.ports[Port{Name: name}.Key()]
+		t.uplink(name, p, exists)
+	}
+}
+
+// checkPort sees who is left behind when an uplink is one no more.
+func (t *trip) checkPort(s *step) {
+	old, _ := s.from.(Port)
+	p, stays := s.to.(Port)
+	u := t.book.uplinks[old.Name]
+	if s.from == nil || stays && p.Role == Uplink || u == nil {
+		return
+	}
+	var user Object
+	for k := range u.routes {
+		user = t.book.providerRoutes[k]
+	}
+	for _, a := range t.book.addresses {
+		if a.Port == old.Name {
+			user = a
+		}
+	}
+	field := "name"
+	if stays {
+		field = "role"
+	}
+	t.cause(ErrInUse, field, "P13", "%s needs port %q as an uplink", name(user), old.Name)
+}
+
+// checkLost sees which provider routes hung on a PA that left, or left its link
+// (P16).
+func (t *trip) checkLost(a ProviderAddress) {
+	u := t.book.uplinks[a.Port]
+	if u == nil || t.noLink[a.Port] {
+		return
+	}
+	for _, k := range slices.Sorted(maps.Keys(u.routes)) {
+		if _, own := t.keys[k]; !own && !u.reaches(t.book.providerRoutes[k].NextHop) {
+			t.cause(ErrInUse, "address", "P16", "%s would be on no link", name(t.book.providerRoutes[k]))
+			return
+		}
+	}
+}
+
+func (t *trip) checkSubnet(s *step) {
+	b := t.book
+	old, _ := s.from.(VirtualSubnet)
+	vs, stays := s.to.(VirtualSubnet)
+	if !stays {
+		if first := b.records.bySubnet[old.VSID].first; first != 0 {
+			t.cause(ErrInUse, "vsid", "P3", "%s is in it", name(b.records.record(first)))
+		} else if in := b.routesOf[old.VSID]; len(in) > 0 {
+			t.cause(ErrInUse, "vsid", "P3", "%s leads to it", name(b.routes[slices.Min(slices.Collect(maps.Keys(in)))]))
+		}
+		return
+	}
+	// What was disjoint before can only overlap with something new, and if
+	// anything overlaps, then also two neighbours in this order, one of them new.
+	in := b.onLink[vs.RDID]
+	for _, p := range vs.Prefixes {
+		at, _ := slices.BinarySearchFunc(in, onLink{p, vs.VSID}, onLink.compare)
+		if at > 0 && in[at-1].prefix.Overlaps(p) {
+			t.overlap(p, in[at-1].prefix, in[at-1].vsid)
+		}
+		if at+1 < len(in) && in[at+1].prefix.Overlaps(p) {
+			t.overlap(p, in[at+1].prefix, in[at+1].vsid)
+		}
+	}
+	if s.from == nil {
+		return
+	}
+	if old.RDID != vs.RDID {
+		for _, k := range slices.Sorted(maps.Keys(b.routesOf[vs.VSID])) {
+			if _, own := t.keys[k]; !own {
+				t.cause(ErrInUse, "rdid", "P3", "%s leads to it", name(b.routes[k]))
+				break
+			}
+		}
+	}
+	if old.Mode != vs.Mode || !slices.Equal(old.Prefixes, vs.Prefixes) {
+		t.checkRecordsIn(&vs)
+	}
+}
+
+// checkRecordsIn looks for a record that was there before and that a virtual
+// subnet, having changed, has no room for.
+func (t *trip) checkRecordsIn(vs *VirtualSubnet) {
+	for n := range t.book.records.in(vs.VSID) {
+		r := t.book.records.record(n)
+		if _, own := t.ids[identityOf(r.VSID, r.CA, r.MAC)]; own {
+			continue
+		}
+		j := trip{book: t.book}
+		j.at(KindLookupRecord, 0)
+		j.recordIn(&r, vs)
+		j.alone(&r)
+		for _, f := range Faults(j.err()) {
+			t.cause(ErrInUse, "vsid", f.Rule, "%s: %s: %s", name(r), f.Field, f.Problem)
+			return
+		}
+	}
+}
+
+func (t *trip) checkRecord(r *LookupRecord) {
+	vs, ok := t.book.subnets[r.VSID]
+	if !ok {
+		t.judge.noSubnet(r.VSID)
+		return
+	}
+	t.recordIn(r, &vs)
+	t.alone(r)
+}
+
+// alone checks that a record shares its PA with none if one of them is
+// rewritten (R6).
+func (t *trip) alone(r *LookupRecord) {
+	users := t.book.records.byPA[addressOf(r.PA)]
+	if users.rewrite == 0 || users.count < 2 || r.Router() {
+		return
+	}
+	n := t.book.records.find(identityOf(r.VSID, r.CA, r.MAC))
+	if n != 0 {
+		t.sharedPA(r.PA, name(t.book.records.record(t.book.records.neighbor(n))))
+	}
+}

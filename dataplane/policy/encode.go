@@ -1,0 +1,204 @@
+package policy
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"strings"
+
+	"paca/dataplane/packet"
+)
+
+// Format is the version of what AppendObject writes and of Keys. A store keeps
+// it beside the objects and refuses what is newer.
+const Format = 1
+
+// ErrEncoding is the cause of every error of DecodeObject.
+var ErrEncoding = errors.New("not an object of policy")
+
+// AppendObject appends what is in a valid object besides its Key. Addresses and
+// MACs are in network order, numbers are varints, texts have their length in
+// front.
+func AppendObject(b []byte, o Object) []byte {
+	switch o := o.(type) {
+	case Global:
+		external := byte(0)
+		if o.UseExternalRouter {
+			external = 1
+		}
+		b = append(b, external)
+	case Port:
+		b = append(b, byte(o.Role))
+		b = binary.AppendUvarint(b, uint64(o.VSID))
+		b = append(b, o.MAC[:]...)
+		b = binary.AppendUvarint(b, uint64(o.MTU))
+		b = appendText(b, o.Device)
+	case ProviderAddress:
+		b = append(b, byte(o.Prefix.Bits()))
+		b = appendText(b, o.Port)
+		b = binary.AppendUvarint(b, uint64(o.VLAN))
+		b = append(b, o.MAC[:]...)
+	case ProviderRoute:
+		b = binary.AppendUvarint(b, uint64(o.Metric))
+	case VirtualSubnet:
+		b = append(b, o.RDID[:]...)
+		b = append(b, byte(o.Mode))
+		b = binary.AppendUvarint(b, uint64(len(o.Prefixes)))
+		for _, p := range o.Prefixes {
+			b = appendPrefix(b, p)
+		}
+	case CustomerRoute:
+		b = binary.AppendUvarint(b, uint64(o.Metric))
+	case LookupRecord:
+		var flags byte
+		if o.UseVMMAC {
+			flags |= useVMMAC
+		}
+		hasLabels := o.VMName != "" || o.CustomerID != "" || o.Context != ""
+		if hasLabels {
+			flags |= labelled
+		}
+		b = append(b, byte(o.Type), flags)
+		b = appendAddr(b, o.PA)
+		if hasLabels {
+			b = appendText(appendText(appendText(b, o.VMName), o.CustomerID), o.Context)
+		}
+	}
+	return b
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// DecodeObject is the object that has Key k and of which AppendObject wrote b.
+// It takes nothing that those two would not write, and does not validate.
+func DecodeObject(k Key, b []byte) (Object, error) {
+	id, r := reader{b: string(k)}, reader{b: string(b)}
+	var o Object
+	switch kind := Kind(id.byte()); kind {
+	case KindGlobal:
+		o = Global{UseExternalRouter: r.upTo(1) == 1}
+	case KindPort:
+		o = Port{Name: id.bytes(len(id.b)), Role: Role(r.byte()), VSID: VSID(r.upTo(math.MaxUint32)), MAC: r.mac(),
+			MTU: int(r.upTo(math.MaxUint16)), Device: r.text()}
+	case KindProviderAddress:
+		o = ProviderAddress{Prefix: r.prefixOf(id.addr()), Port: r.text(), VLAN: uint16(r.upTo(math.MaxUint16)), MAC: r.mac()}
+	case KindProviderRoute:
+		o = ProviderRoute{Port: id.upToZero(), Prefix: id.prefix(), NextHop: id.addr(), Metric: uint32(r.upTo(math.MaxUint32))}
+	case KindVirtualSubnet:
+		vs := VirtualSubnet{VSID: id.vsid(), RDID: RDID([]byte(r.bytes(16))), Mode: Mode(r.byte())}
+		for n := r.upTo(uint64(len(r.b))); n > 0 && !r.bad; n-- {
+			vs.Prefixes = append(vs.Prefixes, r.prefix())
+		}
+		o = vs
+	case KindCustomerRoute:
+		o = CustomerRoute{RDID: RDID([]byte(id.bytes(16))), VSID: id.vsid(), Prefix: id.prefix(), NextHop: id.addr(), Metric: uint32(r.upTo(math.MaxUint32))}
+	case KindLookupRecord:
+		rec := LookupRecord{VSID: id.vsid(), CA: id.addr(), MAC: id.mac(), Type: RecordType(r.byte())}
+		flags := r.byte()
+		rec.UseVMMAC = flags&useVMMAC != 0
+		rec.PA = r.addr()
+		if flags&labelled != 0 {
+			rec.VMName, rec.CustomerID, rec.Context = r.text(), r.text(), r.text()
+		}
+		r.bad = r.bad || flags&^(useVMMAC|labelled) != 0 || flags&labelled != 0 && rec.VMName+rec.CustomerID+rec.Context == ""
+		o = rec
+	default:
+		return nil, fmt.Errorf("policy: kind %d: %w", uint8(kind), ErrEncoding)
+	}
+	if id.bad || r.bad || id.b != "" || r.b != "" {
+		return nil, fmt.Errorf("policy: %v %x = %x: %w", k.Kind(), string(k), b, ErrEncoding)
+	}
+	return o, nil
+}
+
+// subnetKey reads the Key of a virtual subnet.
+func subnetKey(k Key) (VSID, bool) {
+	r := reader{b: string(k[1:])}
+	v := r.vsid()
+	return v, !r.bad && r.b == ""
+}
+
+// recordKey reads the Key of a lookup record.
+func recordKey(k Key) (place, bool) {
+	r := reader{b: string(k[1:])}
+	id := identityOf(r.vsid(), r.addr(), r.mac())
+	return id, !r.bad && r.b == ""
+}
+
+// reader takes an encoding apart from the front. Once something is short or
+// odd, it is bad and what it returns means nothing.
+type reader struct {
+	b   string
+	bad bool
+}
+
+func (r *reader) bytes(n int) string {
+	if n > len(r.b) {
+		r.b, r.bad = "", true
+		return string(make([]byte, n))
+	}
+	s := r.b[:n]
+	r.b = r.b[n:]
+	return s
+}
+
+func (r *reader) byte() byte { return r.bytes(1)[0] }
+
+func (r *reader) vsid() VSID { return VSID(binary.BigEndian.Uint32([]byte(r.bytes(4)))) }
+
+func (r *reader) mac() packet.MAC { return packet.MAC([]byte(r.bytes(6))) }
+
+// upTo is a varint in its shortest form.
+func (r *reader) upTo(limit uint64) uint64 {
+	var v uint64
+	for shift := 0; ; shift += 7 {
+		c := r.byte()
+		if shift > 63 || shift == 63 && c > 1 || shift > 0 && c == 0 {
+			r.bad = true
+		}
+		v |= uint64(c&0x7f) << min(shift, 63)
+		if c < 0x80 || r.bad {
+			break
+		}
+	}
+	if v > limit {
+		r.bad = true
+	}
+	if r.bad {
+		return 0
+	}
+	return v
+}
+
+func (r *reader) text() string { return r.bytes(int(r.upTo(uint64(len(r.b))))) }
+
+func (r *reader) upToZero() string {
+	s := r.bytes(max(0, strings.IndexByte(r.b, 0)))
+	r.bad = r.bad || r.byte() != 0
+	return s
+}
+
+func (r *reader) addr() netip.Addr {
+	switch r.byte() {
+	case 4:
+		return netip.AddrFrom4([4]byte([]byte(r.bytes(4))))
+	case 16:
+		return netip.AddrFrom16([16]byte([]byte(r.bytes(16))))
+	}
+	r.bad = true
+	return netip.Addr{}
+}
+
+func (r *reader) prefix() netip.Prefix { return r.prefixOf(r.addr()) }
+
+// prefixOf is a with the length that r has next.
+func (r *reader) prefixOf(a netip.Addr) netip.Prefix {
+	bits := r.byte()
+	p := netip.PrefixFrom(a, int(bits))
+	r.bad = r.bad || !p.IsValid()
+	return p
+}

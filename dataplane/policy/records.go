@@ -1,0 +1,304 @@
+package policy
+
+import (
+	"bytes"
+	"cmp"
+	"iter"
+	"net/netip"
+	"slices"
+
+	"paca/dataplane/packet"
+)
+
+// records is every lookup record of a Book. A record is a slot without
+// pointers, so that a million of them are 60 MB which the garbage collector
+// does not read. Slots are named by number, from 1; chains through them lead
+// from a virtual subnet to its records and from a PA to its users.
+type records struct {
+	chunks [][]slot // of chunkSlots each: they never move
+	free   uint32   // chain by next[bySubnet] of slots without a record
+	used   uint32   // slots ever used
+
+	at       map[place]uint32
+	bySubnet map[VSID]chain
+	byPA     map[address]chain
+	labels   map[uint32]labels // of those that have any
+}
+
+const chunkSlots = 4096
+
+// The chains a slot is in.
+const (
+	bySubnet = iota
+	byPA
+	numChains
+)
+
+type slot struct {
+	ca, pa     [16]byte
+	vsid       VSID
+	mac        packet.MAC
+	typ        RecordType
+	flags      uint8
+	next, prev [numChains]uint32
+}
+
+// Flags of a slot, and of a record on disk.
+const (
+	caIPv6 = 1 << iota
+	paIPv6
+	useVMMAC
+	labelled
+)
+
+// chain is the slots that have something in common.
+type chain struct {
+	first, count uint32
+	rewrite      uint32 // of a PA: users in rewrite subnets
+}
+
+type labels struct{ vmName, customerID, context string }
+
+// address is a netip.Addr without a pointer.
+type address struct {
+	bytes [16]byte
+	six   uint8
+}
+
+// addressOf is a, or what no record has if a is the zero Addr or has a zone.
+func addressOf(a netip.Addr) (n address) {
+	if !a.IsValid() || a.Zone() != "" {
+		return address{six: 0xff}
+	}
+	if a.Is4() {
+		v4 := a.As4()
+		copy(n.bytes[:], v4[:])
+		return n
+	}
+	return address{a.As16(), 1}
+}
+
+func (n *address) addr() netip.Addr {
+	if n.six == 0 {
+		return netip.AddrFrom4([4]byte(n.bytes[:4]))
+	}
+	return netip.AddrFrom16(n.bytes)
+}
+
+// place is what only one record may have: a concrete CA in a VSID, or a MAC in
+// it for a wildcard (P6). With the MAC of any record it is its identity (P5).
+// It has no padding, so that maps hash it as bytes.
+type place struct {
+	ca   [16]byte
+	vsid VSID
+	mac  packet.MAC
+	six  uint8
+	_    uint8
+}
+
+func identityOf(vsid VSID, ca netip.Addr, mac packet.MAC) place {
+	a := addressOf(ca)
+	return place{ca: a.bytes, vsid: vsid, mac: mac, six: a.six}
+}
+
+// place is where the identity stands.
+func (p place) place() place {
+	if p.ca != ([16]byte{}) {
+		p.mac = packet.MAC{}
+	}
+	return p
+}
+
+func newRecords() records {
+	return records{at: map[place]uint32{}, bySubnet: map[VSID]chain{}, byPA: map[address]chain{}, labels: map[uint32]labels{}}
+}
+
+func (t *records) slot(n uint32) *slot { return &t.chunks[n/chunkSlots][n%chunkSlots] }
+
+func (t *records) len() int { return len(t.at) }
+
+// find is the slot of the record with that identity; 0 is none.
+func (t *records) find(id place) uint32 {
+	n := t.at[id.place()]
+	if n != 0 && t.slot(n).mac != id.mac {
+		return 0
+	}
+	return n
+}
+
+// record is what is in slot n.
+func (t *records) record(n uint32) LookupRecord {
+	s := t.slot(n)
+	ca, pa := s.addresses()
+	r := LookupRecord{VSID: s.vsid, CA: ca.addr(), MAC: s.mac, PA: pa.addr(), Type: s.typ, UseVMMAC: s.flags&useVMMAC != 0}
+	if s.flags&labelled != 0 {
+		l := t.labels[n]
+		r.VMName, r.CustomerID, r.Context = l.vmName, l.customerID, l.context
+	}
+	return r
+}
+
+func (s *slot) addresses() (ca, pa address) {
+	return address{s.ca, s.flags & caIPv6}, address{s.pa, s.flags & paIPv6 / paIPv6}
+}
+
+// insert takes a record in whose place is free; rewrite is the mode of its
+// virtual subnet.
+func (t *records) insert(r *LookupRecord, rewrite bool) {
+	n := t.free
+	if n != 0 {
+		t.free = t.slot(n).next[bySubnet]
+	} else {
+		t.used++
+		n = t.used
+		if int(n/chunkSlots) == len(t.chunks) {
+			t.chunks = append(t.chunks, make([]slot, chunkSlots))
+		}
+	}
+	id := identityOf(r.VSID, r.CA, r.MAC)
+	pa := addressOf(r.PA)
+	s := t.slot(n)
+	*s = slot{ca: id.ca, pa: pa.bytes, vsid: r.VSID, mac: r.MAC, typ: r.Type, flags: id.six | pa.six*paIPv6}
+	if r.UseVMMAC {
+		s.flags |= useVMMAC
+	}
+	if l := (labels{r.VMName, r.CustomerID, r.Context}); l != (labels{}) {
+		s.flags |= labelled
+		t.labels[n] = l
+	}
+	t.at[id.place()] = n
+
+	c := t.bySubnet[r.VSID]
+	t.link(&c, bySubnet, n)
+	t.bySubnet[r.VSID] = c
+	if r.Router() {
+		return // its PA is nobody's (P21)
+	}
+	c = t.byPA[pa]
+	t.link(&c, byPA, n)
+	if rewrite {
+		c.rewrite++
+	}
+	t.byPA[pa] = c
+}
+
+// remove is insert taken back.
+func (t *records) remove(r *LookupRecord, rewrite bool) {
+	p := identityOf(r.VSID, r.CA, r.MAC).place()
+	n := t.at[p]
+	delete(t.at, p)
+	s := t.slot(n)
+	if s.flags&labelled != 0 {
+		delete(t.labels, n)
+	}
+	c := t.bySubnet[s.vsid]
+	t.unlink(&c, bySubnet, n)
+	if keep(t.bySubnet, s.vsid, c); !r.Router() {
+		_, pa := s.addresses()
+		c = t.byPA[pa]
+		t.unlink(&c, byPA, n)
+		if rewrite {
+			c.rewrite--
+		}
+		keep(t.byPA, pa, c)
+	}
+	*s = slot{next: [numChains]uint32{bySubnet: t.free}}
+	t.free = n
+}
+
+func keep[K comparable](m map[K]chain, k K, c chain) {
+	if c.count == 0 {
+		delete(m, k)
+	} else {
+		m[k] = c
+	}
+}
+
+func (t *records) link(c *chain, which int, n uint32) {
+	t.slot(n).next[which] = c.first
+	if c.first != 0 {
+		t.slot(c.first).prev[which] = n
+	}
+	c.first = n
+	c.count++
+}
+
+func (t *records) unlink(c *chain, which int, n uint32) {
+	s := t.slot(n)
+	if next := s.next[which]; next != 0 {
+		t.slot(next).prev[which] = s.prev[which]
+	}
+	if prev := s.prev[which]; prev != 0 {
+		t.slot(prev).next[which] = s.next[which]
+	} else {
+		c.first = s.next[which]
+	}
+	c.count--
+}
+
+// remode counts anew the users of PAs when a virtual subnet with records
+// changes its mode.
+func (t *records) remode(v VSID, rewrite bool) {
+	for n := range t.in(v) {
+		_, pa := t.slot(n).addresses()
+		c, ok := t.byPA[pa]
+		if !ok {
+			continue // a router record
+		}
+		if rewrite {
+			c.rewrite++
+		} else {
+			c.rewrite--
+		}
+		t.byPA[pa] = c
+	}
+}
+
+// in is the slots of a virtual subnet.
+func (t *records) in(v VSID) iter.Seq[uint32] {
+	return func(yield func(uint32) bool) {
+		for n := t.bySubnet[v].first; n != 0; n = t.slot(n).next[bySubnet] {
+			if !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+// neighbor is another user of the PA of the record in slot n; 0 is none.
+func (t *records) neighbor(n uint32) uint32 {
+	return max(t.slot(n).next[byPA], t.slot(n).prev[byPA])
+}
+
+// all is every slot with a record.
+func (t *records) all() iter.Seq[uint32] {
+	return func(yield func(uint32) bool) {
+		for n := uint32(1); n <= t.used; n++ {
+			if t.slot(n).vsid != 0 && !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+// sorted is every slot with a record in the order of Keys.
+func (t *records) sorted() []uint32 {
+	all := make([]uint32, 0, t.len())
+	for n := range t.all() {
+		all = append(all, n)
+	}
+	slices.SortFunc(all, func(x, y uint32) int {
+		a, b := t.slot(x), t.slot(y)
+		if c := cmp.Compare(a.vsid, b.vsid); c != 0 {
+			return c
+		}
+		if c := cmp.Compare(a.flags&caIPv6, b.flags&caIPv6); c != 0 {
+			return c
+		}
+		if c := bytes.Compare(a.ca[:], b.ca[:]); c != 0 {
+			return c
+		}
+		return bytes.Compare(a.mac[:], b.mac[:])
+	})
+	return all
+}
