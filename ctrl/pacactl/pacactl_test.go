@@ -19,6 +19,7 @@ import (
 
 	pacav1 "paca/ctrl/api/paca/v1"
 	"paca/ctrl/server"
+	"paca/ctrl/server/servertest"
 	"paca/dataplane/count"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
@@ -94,7 +95,7 @@ func start(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := server.New(fake{}, nil, quiet)
+	s := server.New(fake{}, servertest.New(), quiet)
 	go func() { _ = s.Serve(l) }()
 	t.Cleanup(func() { _ = s.Shutdown(context.Background()) })
 	return socket

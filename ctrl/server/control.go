@@ -2,12 +2,15 @@ package server
 
 import (
 	"context"
+	"iter"
+	"log/slog"
 	"net/netip"
 	"slices"
 
 	"connectrpc.com/connect"
 
 	"paca/ctrl/api"
+	"paca/ctrl/api/convert"
 	pacav1 "paca/ctrl/api/paca/v1"
 	"paca/ctrl/api/paca/v1/pacav1connect"
 	"paca/dataplane/packet"
@@ -16,17 +19,41 @@ import (
 
 // control implements the service.
 type control struct {
-	pacav1connect.UnimplementedControlHandler
-	host   Host
-	policy Policy
+	host    Host
+	policy  Policy
+	log     *slog.Logger
+	pending *budget       // bytes of change sets that are still arriving
+	stop    chan struct{} // closed when the server is to end
 }
+
+var _ pacav1connect.ControlHandler = (*control)(nil)
 
 func (c *control) Status(context.Context, *connect.Request[pacav1.StatusRequest]) (*connect.Response[pacav1.StatusResponse], error) {
 	return connect.NewResponse(c.host.Status()), nil
 }
 
-func (c *control) ListPorts(_ context.Context, _ *connect.Request[pacav1.ListPortsRequest], to *connect.ServerStream[pacav1.ListPortsResponse]) error {
-	for ports := range slices.Chunk(c.host.Ports(), batch) {
+func (c *control) ListPorts(_ context.Context, r *connect.Request[pacav1.ListPortsRequest], to *connect.ServerStream[pacav1.ListPortsResponse]) error {
+	names := texts(r.Msg.Name)
+	roles, err := words("role", r.Msg.Role, "uplink, vm or host", policy.Uplink.String(), policy.VM.String(), policy.Host.String())
+	if err != nil {
+		return err
+	}
+	in, err := vsids(r.Msg.Vsid)
+	if err != nil {
+		return err
+	}
+	vmMACs, err := macs("vm_mac", r.Msg.VmMac)
+	if err != nil {
+		return err
+	}
+	ports := slices.DeleteFunc(c.host.Ports(), func(p *pacav1.Port) bool {
+		mac, _ := packet.ParseMAC(p.VmMac) // none is zero, and nobody's
+		return !names.selects(p.Name) || !roles.selects(p.Role) || !in.selects(policy.VSID(p.Vsid)) || !vmMACs.selects(mac)
+	})
+	for _, p := range ports {
+		p.HostFile = c.policy.HostFile(policy.Port{Name: p.Name}.Key())
+	}
+	for ports := range slices.Chunk(ports, batch) {
 		if err := to.Send(&pacav1.ListPortsResponse{Ports: ports}); err != nil {
 			return err
 		}
@@ -35,25 +62,118 @@ func (c *control) ListPorts(_ context.Context, _ *connect.Request[pacav1.ListPor
 }
 
 func (c *control) ListLookupRecords(_ context.Context, r *connect.Request[pacav1.ListLookupRecordsRequest], to *connect.ServerStream[pacav1.ListLookupRecordsResponse]) error {
-	match, err := matcher(r.Msg)
+	in, err := vsids(r.Msg.Vsid)
 	if err != nil {
 		return err
 	}
-	answer := &pacav1.ListLookupRecordsResponse{}
-	for record := range c.host.LookupRecords(match) {
-		answer.LookupRecords = append(answer.LookupRecords, record)
-		if len(answer.LookupRecords) < batch {
-			continue
-		}
-		if err := to.Send(answer); err != nil {
-			return err
-		}
-		answer.LookupRecords = answer.LookupRecords[:0]
+	cas, err := addresses("ca", r.Msg.Ca)
+	if err != nil {
+		return err
 	}
-	if len(answer.LookupRecords) == 0 {
-		return nil
+	pas, err := addresses("pa", r.Msg.Pa)
+	if err != nil {
+		return err
 	}
-	return to.Send(answer)
+	of, err := macs("mac", r.Msg.Mac)
+	if err != nil {
+		return err
+	}
+	types, err := words("type", r.Msg.Type, "static, dynamic, gateway-wildcard or l2-only",
+		policy.Static.String(), policy.Dynamic.String(), policy.GatewayWildcard.String(), policy.L2Only.String())
+	if err != nil {
+		return err
+	}
+	records := c.host.LookupRecords(func(vsid policy.VSID, ca, pa netip.Addr, mac packet.MAC) bool {
+		return in.selects(vsid) && cas.selects(ca) && pas.selects(pa) && of.selects(mac)
+	})
+	wanted := func(yield func(*pacav1.LookupRecord) bool) {
+		for record := range records {
+			if types.selects(record.Type) && !yield(record) {
+				return
+			}
+		}
+	}
+	return inBatches(wanted, func(records []*pacav1.LookupRecord) error {
+		return to.Send(&pacav1.ListLookupRecordsResponse{LookupRecords: records})
+	})
+}
+
+func (c *control) ListVirtualSubnets(_ context.Context, r *connect.Request[pacav1.ListVirtualSubnetsRequest], to *connect.ServerStream[pacav1.ListVirtualSubnetsResponse]) error {
+	of, err := vsids(r.Msg.Vsid)
+	if err != nil {
+		return err
+	}
+	in, err := rdids(r.Msg.Rdid)
+	if err != nil {
+		return err
+	}
+	modes, err := words("mode", r.Msg.Mode, "nvgre or rewrite", policy.NVGRE.String(), policy.Rewrite.String())
+	if err != nil {
+		return err
+	}
+	revision, subnets := list(c, policy.KindVirtualSubnet, (*pacav1.Object).GetVirtualSubnet, func(v policy.VirtualSubnet) bool {
+		return of.selects(v.VSID) && in.selects(v.RDID) && modes.selects(v.Mode.String())
+	})
+	return inBatches(subnets, func(all []*pacav1.VirtualSubnet) error {
+		return to.Send(&pacav1.ListVirtualSubnetsResponse{Revision: revision, VirtualSubnets: all})
+	})
+}
+
+func (c *control) ListCustomerRoutes(_ context.Context, r *connect.Request[pacav1.ListCustomerRoutesRequest], to *connect.ServerStream[pacav1.ListCustomerRoutesResponse]) error {
+	in, err := rdids(r.Msg.Rdid)
+	if err != nil {
+		return err
+	}
+	of, err := vsids(r.Msg.Vsid)
+	if err != nil {
+		return err
+	}
+	dst, err := prefixes("prefix", r.Msg.Prefix)
+	if err != nil {
+		return err
+	}
+	by, err := addresses("next_hop", r.Msg.NextHop)
+	if err != nil {
+		return err
+	}
+	revision, routes := list(c, policy.KindCustomerRoute, (*pacav1.Object).GetCustomerRoute, func(v policy.CustomerRoute) bool {
+		return in.selects(v.RDID) && of.selects(v.VSID) && dst.selects(v.Prefix) && by.selects(v.NextHop)
+	})
+	return inBatches(routes, func(all []*pacav1.CustomerRoute) error {
+		return to.Send(&pacav1.ListCustomerRoutesResponse{Revision: revision, CustomerRoutes: all})
+	})
+}
+
+func (c *control) ListProviderAddresses(_ context.Context, r *connect.Request[pacav1.ListProviderAddressesRequest], to *connect.ServerStream[pacav1.ListProviderAddressesResponse]) error {
+	of, err := addresses("address", r.Msg.Address)
+	if err != nil {
+		return err
+	}
+	ports := texts(r.Msg.Port)
+	revision, pas := list(c, policy.KindProviderAddress, (*pacav1.Object).GetProviderAddress, func(v policy.ProviderAddress) bool {
+		return of.selects(v.Prefix.Addr()) && ports.selects(v.Port)
+	})
+	return inBatches(pas, func(all []*pacav1.ProviderAddress) error {
+		return to.Send(&pacav1.ListProviderAddressesResponse{Revision: revision, ProviderAddresses: all})
+	})
+}
+
+func (c *control) ListProviderRoutes(_ context.Context, r *connect.Request[pacav1.ListProviderRoutesRequest], to *connect.ServerStream[pacav1.ListProviderRoutesResponse]) error {
+	ports := texts(r.Msg.Port)
+	dst, err := prefixes("prefix", r.Msg.Prefix)
+	if err != nil {
+		return err
+	}
+	by, err := addresses("next_hop", r.Msg.NextHop)
+	if err != nil {
+		return err
+	}
+	revision, routes := list(c, policy.KindProviderRoute, (*pacav1.Object).GetProviderRoute, func(v policy.ProviderRoute) bool {
+		return ports.selects(v.Port) && dst.selects(v.Prefix) && by.selects(v.NextHop)
+	})
+	return inBatches(routes, func(all []*pacav1.ProviderRoute) error {
+		return to.Send(&pacav1.ListProviderRoutesResponse{Revision: revision, ProviderRoutes: all})
+	})
 }
 
 func (c *control) ListDrops(_ context.Context, r *connect.Request[pacav1.ListDropsRequest], to *connect.ServerStream[pacav1.ListDropsResponse]) error {
@@ -78,46 +198,102 @@ func (c *control) ListNeighbors(_ context.Context, _ *connect.Request[pacav1.Lis
 	return nil
 }
 
-// matcher reads the selectors of a request. An empty one selects everything.
-func matcher(r *pacav1.ListLookupRecordsRequest) (Match, error) {
-	const bad = pacav1.ErrorCode_ERROR_CODE_BAD_SELECTOR
-	for _, v := range r.Vsid {
-		if !policy.VSID(v).Valid() {
-			return nil, api.Refuse(bad, "vsid", "W4", "vsid %d is not in %d to %d", v, policy.MinVSID, policy.MaxVSID)
-		}
-	}
-	addresses := func(field string, texts []string) ([]netip.Addr, error) {
-		var all []netip.Addr
-		for _, s := range texts {
-			a, err := netip.ParseAddr(s)
-			if err != nil {
-				return nil, api.Refuse(bad, field, "", "%s %q is not an IP address", field, s)
-			}
-			all = append(all, a)
-		}
-		return all, nil
-	}
-	cas, err := addresses("ca", r.Ca)
+func (c *control) Get(_ context.Context, r *connect.Request[pacav1.GetRequest]) (*connect.Response[pacav1.GetResponse], error) {
+	wanted, err := convert.Identity(r.Msg.Object)
 	if err != nil {
-		return nil, err
+		return nil, refuse(err)
 	}
-	pas, err := addresses("pa", r.Pa)
-	if err != nil {
-		return nil, err
+	revision, object, found := c.policy.Get(wanted.Key())
+	if !found {
+		return nil, api.Refuse(pacav1.ErrorCode_ERROR_CODE_NOT_FOUND, "object", "", "there is no such %s", wanted.Kind())
 	}
-	var macs []packet.MAC
-	for _, s := range r.Mac {
-		m, err := packet.ParseMAC(s)
-		if err != nil {
-			return nil, api.Refuse(bad, "mac", "", "mac %q is not a MAC address", s)
-		}
-		macs = append(macs, m)
-	}
-	return func(vsid policy.VSID, ca, pa netip.Addr, mac packet.MAC) bool {
-		return selects(r.Vsid, uint32(vsid)) && selects(cas, ca) && selects(pas, pa) && selects(macs, mac)
-	}, nil
+	return connect.NewResponse(&pacav1.GetResponse{Revision: revision, Object: c.told(object)}), nil
 }
 
-func selects[T comparable](wanted []T, v T) bool {
-	return len(wanted) == 0 || slices.Contains(wanted, v)
+func (c *control) Export(_ context.Context, _ *connect.Request[pacav1.ExportRequest], to *connect.ServerStream[pacav1.ExportResponse]) error {
+	revision, objects := c.policy.Export()
+	if err := to.Send(&pacav1.ExportResponse{Revision: revision}); err != nil {
+		return err
+	}
+	told := func(yield func(*pacav1.Object) bool) {
+		for o := range objects {
+			if !yield(c.told(o)) {
+				return
+			}
+		}
+	}
+	return inBatches(told, func(all []*pacav1.Object) error {
+		return to.Send(&pacav1.ExportResponse{Revision: revision, Objects: all})
+	})
+}
+
+func (c *control) NextHop(_ context.Context, r *connect.Request[pacav1.NextHopRequest]) (*connect.Response[pacav1.NextHopResponse], error) {
+	const bad = pacav1.ErrorCode_ERROR_CODE_INVALID
+	if !policy.VSID(r.Msg.Vsid).Valid() {
+		return nil, api.Refuse(bad, "vsid", "W4", "vsid %d is not in %d to %d", r.Msg.Vsid, policy.MinVSID, policy.MaxVSID)
+	}
+	var src netip.Addr
+	if r.Msg.SrcCa != "" {
+		var err error
+		if src, err = netip.ParseAddr(r.Msg.SrcCa); err != nil {
+			return nil, api.Refuse(bad, "src_ca", "", "src_ca %q is not an IP address", clip(r.Msg.SrcCa))
+		}
+	}
+	dst, err := netip.ParseAddr(r.Msg.DstCa)
+	if err != nil {
+		return nil, api.Refuse(bad, "dst_ca", "", "dst_ca %q is not an IP address", clip(r.Msg.DstCa))
+	}
+	if src.IsValid() && src.Is4() != dst.Is4() {
+		return nil, api.Refuse(bad, "src_ca", "", "src_ca %v and dst_ca %v are not of one address family", src, dst)
+	}
+	answer, err := c.policy.NextHop(policy.VSID(r.Msg.Vsid), src, dst)
+	if err != nil {
+		return nil, refuse(err)
+	}
+	return connect.NewResponse(answer), nil
+}
+
+// told is the message of an object, and whether the host file has it.
+func (c *control) told(o policy.Object) *pacav1.Object {
+	m := convert.FromObject(o)
+	switch t := m.Object.(type) {
+	case *pacav1.Object_Port:
+		t.Port.HostFile = c.policy.HostFile(o.Key())
+	case *pacav1.Object_ProviderAddress:
+		t.ProviderAddress.HostFile = c.policy.HostFile(o.Key())
+	case *pacav1.Object_ProviderRoute:
+		t.ProviderRoute.HostFile = c.policy.HostFile(o.Key())
+	}
+	return m
+}
+
+// list is the messages of all objects of one kind that are wanted.
+func list[O policy.Object, M any](c *control, kind policy.Kind, message func(*pacav1.Object) M, wanted func(O) bool) (revision uint64, all iter.Seq[M]) {
+	revision, objects := c.policy.Export(kind)
+	return revision, func(yield func(M) bool) {
+		for o := range objects {
+			if v, ok := o.(O); ok && wanted(v) && !yield(message(c.told(o))) {
+				return
+			}
+		}
+	}
+}
+
+// inBatches sends what all yields in messages of bounded size.
+func inBatches[M any](all iter.Seq[M], send func([]M) error) error {
+	some := make([]M, 0, batch)
+	for m := range all {
+		if some = append(some, m); len(some) < batch {
+			continue
+		}
+		if err := send(some); err != nil {
+			return err
+		}
+		clear(some)
+		some = some[:0]
+	}
+	if len(some) == 0 {
+		return nil
+	}
+	return send(some)
 }

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"net/netip"
 
@@ -46,12 +45,3 @@ var (
 	ErrConflict    = errors.New("policy is at another revision")
 	ErrUnavailable = errors.New("changes cannot be kept now")
 )
-
-// Peer is who is at the other end of a connection, by what the kernel says
-// (SO_PEERCRED), when it was made.
-type Peer struct {
-	UID, GID uint32
-	PID      int32
-}
-
-func (p Peer) String() string { return fmt.Sprintf("uid %d gid %d pid %d", p.UID, p.GID, p.PID) }

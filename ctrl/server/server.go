@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -43,12 +44,6 @@ type Host interface {
 // Match says whether a lookup record is wanted.
 type Match func(vsid policy.VSID, ca, pa netip.Addr, mac packet.MAC) bool
 
-const (
-	maxRequest = 1 << 20  // bytes of one message
-	maxHeader  = 16 << 10 // bytes of HTTP header
-	batch      = 1000     // list elements in one message
-)
-
 // patience is how long a client may keep a connection for nothing.
 type patience struct {
 	read  time.Duration // for a whole request to arrive
@@ -58,71 +53,88 @@ type patience struct {
 
 var defaultPatience = patience{read: 10 * time.Second, idle: 60 * time.Second, stuck: 30 * time.Second}
 
-// Server answers requests about one host.
+// Server answers requests about one host, on one socket for all and one for those
+// who may only look.
 type Server struct {
-	http *http.Server
+	main, readOnly *http.Server
+	limits         limits
+	stop           chan struct{}
+	stopOnce       sync.Once
 }
 
-// New makes a server for host.
+// New makes a server for host and its policy.
 func New(host Host, p Policy, log *slog.Logger) *Server {
-	return newServer(host, p, log, defaultPatience)
+	return newServer(host, p, log, defaultPatience, defaultLimits)
 }
 
-func newServer(host Host, pol Policy, log *slog.Logger, p patience) *Server {
+func newServer(host Host, pol Policy, log *slog.Logger, p patience, most limits) *Server {
+	s := &Server{limits: most, stop: make(chan struct{})}
+	// Between two processes of one machine compression only costs, and what a small
+	// request would unpack to is unbounded.
+	plain := connect.WithCompression("gzip", nil, nil)
 	mux := http.NewServeMux()
-	mux.Handle(pacav1connect.NewControlHandler(&control{host: host, policy: pol}, connect.WithReadMaxBytes(maxRequest)))
+	mux.Handle(pacav1connect.NewControlHandler(
+		&control{host: host, policy: pol, log: log, pending: newBudget(most.pending), stop: s.stop},
+		connect.WithReadMaxBytes(maxRequest), plain))
+	reflection(mux, connect.WithReadMaxBytes(smallBody), plain)
+
+	g := guard{
+		next:     mux,
+		log:      log,
+		patience: p,
+		errors:   connect.NewErrorWriter(),
+		meter:    &meter{rate: most.rate, burst: most.burst, users: map[uint32]*bucket{}},
+		bodies:   newBudget(most.bodies),
+		requests: make(chan struct{}, most.requests),
+		streams:  make(chan struct{}, most.streams),
+		decoding: make(chan struct{}, most.decoding),
+	}
+	looks := g
+	looks.readOnly = true
+	s.main, s.readOnly = serve(&g, p, log), serve(&looks, p, log)
+	return s
+}
+
+func serve(h http.Handler, p patience, log *slog.Logger) *http.Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	return &Server{&http.Server{
-		Handler:           unstuck(mux, p.stuck),
+	return &http.Server{
+		Handler:           h,
 		Protocols:         &protocols,
-		HTTP2:             &http.HTTP2Config{SendPingTimeout: p.idle, PingTimeout: p.read},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 16, SendPingTimeout: p.idle, PingTimeout: p.read},
 		MaxHeaderBytes:    maxHeader,
 		ReadHeaderTimeout: p.read,
 		ReadTimeout:       p.read,
 		IdleTimeout:       p.idle,
+		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}}
+	}
 }
 
-// Serve answers what comes in on l until Shutdown, and then returns nil.
-func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+// Serve answers what comes in on l, which Listen made, until Shutdown, and then
+// returns nil.
+func (s *Server) Serve(l net.Listener) error { return s.serve(s.main, l) }
+
+// ServeReadOnly is Serve for those who may look and not change.
+func (s *Server) ServeReadOnly(l net.Listener) error { return s.serve(s.readOnly, l) }
+
+func (s *Server) serve(h *http.Server, l net.Listener) error {
+	if err := h.Serve(&crowd{Listener: l, most: s.limits.conns}); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
 }
 
-// Shutdown closes the listener, lets running requests end until ctx does, then
-// cuts what is left.
+// Shutdown closes the listeners, ends every Watch, lets other running requests end
+// until ctx does, then cuts what is left.
 func (s *Server) Shutdown(ctx context.Context) error {
-	err := s.http.Shutdown(ctx)
-	if err != nil {
-		return errors.Join(err, s.http.Close())
+	s.stopOnce.Do(func() { close(s.stop) })
+	var errs []error
+	for _, h := range []*http.Server{s.main, s.readOnly} {
+		if err := h.Shutdown(ctx); err != nil {
+			errs = append(errs, err, h.Close())
+		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
-
-// unstuck gives up on a client that no longer takes what it asked for, after
-// stuck. An answer may take for ever as long as it moves.
-func unstuck(next http.Handler, stuck time.Duration) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(&movingWriter{w, http.NewResponseController(w), stuck}, r)
-	})
-}
-
-type movingWriter struct {
-	http.ResponseWriter
-	control *http.ResponseController
-	stuck   time.Duration
-}
-
-func (w *movingWriter) Write(b []byte) (int, error) {
-	if err := w.control.SetWriteDeadline(time.Now().Add(w.stuck)); err != nil {
-		return 0, err
-	}
-	return w.ResponseWriter.Write(b)
-}
-
-func (w *movingWriter) Flush() { _ = w.control.Flush() }

@@ -77,7 +77,7 @@ func start(t *testing.T, host Host, p patience) (socket string, s *Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = newServer(host, nil, quiet, p)
+	s = newServer(host, &silent{}, quiet, p, defaultLimits)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	t.Cleanup(func() {
@@ -348,3 +348,8 @@ func TestShutdownLetsAnswersEnd(t *testing.T) {
 		t.Error("someone still answers")
 	}
 }
+
+// silent is a Policy that knows nothing.
+type silent struct{ Policy }
+
+func (silent) HostFile(policy.Key) bool { return false }
