@@ -14,7 +14,6 @@
 package ps1
 
 import (
-	"errors"
 	"fmt"
 	"iter"
 	"net/netip"
@@ -39,8 +38,9 @@ type Program struct {
 	// Output of Get-, Select- and Write-, in the script's order.
 	Output []Output
 
-	file  string
-	lines []int // of Changes
+	file   string
+	lines  []int           // of Changes
+	before []policy.Object // what Changes replace or delete; nil for what they add
 }
 
 // Output is one thing that a script wants shown: Text, or a question to the
@@ -66,20 +66,11 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Text) }
 
-// Locate names the script's line instead of the index in Changes in each fault
-// that is found in err; an error without faults is returned as it is.
-func (p *Program) Locate(err error) error {
-	faults := policy.Faults(err)
-	if len(faults) == 0 {
-		return err
+// Where is FILE:LINE of what asked for Changes[i]: the place of a fault that the
+// daemon finds with it.
+func (p *Program) Where(i int) string {
+	if i < 0 || i >= len(p.lines) {
+		return p.file
 	}
-	var located []error
-	for _, f := range faults {
-		if f.Index < 0 || f.Index >= len(p.lines) {
-			located = append(located, f)
-			continue
-		}
-		located = append(located, &Error{p.file, p.lines[f.Index], fmt.Sprintf("%s.%s: %s", f.Object, f.Field, f.Text())})
-	}
-	return errors.Join(located...)
+	return fmt.Sprintf("%s:%d", p.file, p.lines[i])
 }

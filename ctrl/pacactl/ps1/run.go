@@ -37,8 +37,9 @@ func Translate(file string, script []byte, env Env) (p *Program, err error) {
 		r.statement(&body[i], true)
 	}
 	r.settle()
-	changes, lines := r.state.changes()
-	return &Program{Changes: changes, Output: r.output, file: file, lines: lines}, nil
+	p = &Program{Output: r.output, file: file}
+	r.state.changes(p)
+	return p, nil
 }
 
 // runner does what statements say to a state.

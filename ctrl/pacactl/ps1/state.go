@@ -305,16 +305,16 @@ func (r *runner) routerRecords(subnet policy.VirtualSubnet, records []*item) {
 	}
 }
 
-// changes is what differs from before, with the line that last spoke of it. What
-// refers to others goes before them and comes after them.
-func (s *state) changes() ([]policy.Change, []int) {
-	var all []policy.Change
-	var lines []int
+// changes puts what differs from before into p. What refers to others goes
+// before them and comes after them.
+func (s *state) changes(p *Program) {
 	emit := func(it *item, verb policy.Verb, o policy.Object) {
-		all, lines = append(all, policy.Change{Verb: verb, Object: o}), append(lines, it.line)
+		p.Changes = append(p.Changes, policy.Change{Verb: verb, Object: o})
+		p.lines = append(p.lines, it.line)
+		p.before = append(p.before, it.before)
 	}
-	for kind := len(s.items) - 1; kind > 0; kind-- {
-		for _, it := range s.items[kind] {
+	for _, items := range slices.Backward(s.items[:]) {
+		for _, it := range items {
 			if it.obj == nil && it.before != nil {
 				emit(it, policy.Delete, it.before)
 			}
@@ -331,7 +331,6 @@ func (s *state) changes() ([]policy.Change, []int) {
 			}
 		}
 	}
-	return all, lines
 }
 
 func equal(a, b policy.Object) bool {
