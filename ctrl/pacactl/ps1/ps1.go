@@ -14,6 +14,7 @@
 package ps1
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"net/netip"
@@ -66,11 +67,20 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Text) }
 
-// Where is FILE:LINE of what asked for Changes[i]: the place of a fault that the
-// daemon finds with it.
-func (p *Program) Where(i int) string {
-	if i < 0 || i >= len(p.lines) {
-		return p.file
+// Locate names the script's line instead of the index in Changes in each fault
+// that is found in err; an error without faults is returned as it is.
+func (p *Program) Locate(err error) error {
+	faults := policy.Faults(err)
+	if len(faults) == 0 {
+		return err
 	}
-	return fmt.Sprintf("%s:%d", p.file, p.lines[i])
+	var located []error
+	for _, f := range faults {
+		if f.Index < 0 || f.Index >= len(p.lines) {
+			located = append(located, f)
+			continue
+		}
+		located = append(located, &Error{p.file, p.lines[f.Index], fmt.Sprintf("%s.%s: %s", f.Object, f.Field, f.Text())})
+	}
+	return errors.Join(located...)
 }
