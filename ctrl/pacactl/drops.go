@@ -12,9 +12,10 @@ import (
 
 func (c *ctl) drops() *cobra.Command {
 	var all bool
-	command := c.asks("drops", "Show dropped packets by port and reason", func(ctx context.Context, daemon *client.Client) error {
+	command := c.asks("drops", "Show dropped packets by port and reason", func(ctx context.Context, daemon *client.Client, _ []string) error {
 		return c.listDrops(ctx, daemon, all)
 	})
+	command.Example = example("pacactl drops")
 	command.Flags().BoolVar(&all, "all", false, "also reasons that nothing was dropped for")
 	return command
 }

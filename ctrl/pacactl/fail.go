@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"paca/ctrl/api"
+	pacav1 "paca/ctrl/api/paca/v1"
 	"paca/ctrl/client"
 )
 
@@ -29,27 +29,58 @@ type failure struct {
 	Field    string `json:"field,omitempty"` // of the request
 	Rule     string `json:"rule,omitempty"`  // of the specification
 	ExitCode int    `json:"exit_code"`
+
+	Faults     []fault `json:"faults,omitempty"`      // of a refused set, the first of them
+	FaultCount uint32  `json:"fault_count,omitempty"` // of all
 }
+
+// fault is one fault of a refused set.
+type fault struct {
+	Message string `json:"message"` // with where it is: in the file, or the object
+	Object  string `json:"object"`
+	Index   uint32 `json:"index"` // in the set
+	Field   string `json:"field,omitempty"`
+	Problem string `json:"problem"`
+	Rule    string `json:"rule,omitempty"`
+}
+
+// usage is an error of the command line that only came out later.
+type usage struct{ error }
 
 // fail says what went wrong and picks the exit code.
 func (c *ctl) fail(to io.Writer, args []string, err error) int {
+	if errors.Is(err, errDiffers) {
+		return exitRefused
+	}
 	f := c.explain(err)
-	if c.format == formatJSON || wantsJSON(args) {
-		encoder := json.NewEncoder(to)
-		encoder.SetEscapeHTML(false)
-		encoder.SetIndent("", "  ")
-		_ = encoder.Encode(map[string]failure{"error": f}) // where would a second error go?
+	if c.format == formatTable {
+		c.format = wanted(args)
+	}
+	if c.format != formatTable {
+		_ = c.encode(to, map[string]failure{"error": f}) // where would a second error go?
 		return f.ExitCode
 	}
-	fmt.Fprintf(to, "pacactl: %s\n", f.Message)
+	for _, fault := range f.Faults {
+		fmt.Fprintf(to, "pacactl: %s\n", fault.Message)
+	}
+	if hidden := int(f.FaultCount) - len(f.Faults); hidden > 0 {
+		fmt.Fprintf(to, "pacactl: and %d faults more\n", hidden)
+	}
+	if len(f.Faults) > 0 {
+		return f.ExitCode
+	}
+	for line := range strings.Lines(f.Message) {
+		fmt.Fprintf(to, "pacactl: %s\n", strings.TrimSuffix(line, "\n"))
+	}
 	return f.ExitCode
 }
 
 func (c *ctl) explain(err error) failure {
 	f := failure{Message: err.Error(), ExitCode: exitRefused}
 	var refused *connect.Error
+	var late usage
 	switch {
-	case !c.asked:
+	case !c.asked || errors.As(err, &late):
 		f.ExitCode = exitUsage
 		f.Message += "; see pacactl --help"
 	case errors.Is(err, client.ErrUnreachable):
@@ -57,6 +88,8 @@ func (c *ctl) explain(err error) failure {
 		f.Message = fmt.Sprintf("no pacad answers on %s: %v; is it running? --socket names another", c.socket, innermost(err))
 	case errors.Is(err, context.Canceled):
 		f.Message = "interrupted"
+	case errors.Is(err, errNotFound):
+		f.Code = pacav1.ErrorCode_ERROR_CODE_NOT_FOUND.String()
 	case errors.As(err, &refused) && !connect.IsWireError(err): // the daemon did not say it
 		f.ExitCode = exitUnreachable
 		f.Message = fmt.Sprintf("pacad on %s went silent: %v", c.socket, innermost(err))
@@ -69,6 +102,15 @@ func (c *ctl) explain(err error) failure {
 			f.Code, f.Field, f.Rule = d.Code.String(), d.Field, d.Rule
 			if d.Rule != "" {
 				f.Message += " (" + d.Rule + ")"
+			}
+			f.FaultCount = d.FaultCount
+			set := &changeSet{}
+			var r *refusal
+			if errors.As(err, &r) {
+				set = r.set
+			}
+			for _, one := range d.Faults {
+				f.Faults = append(f.Faults, fault{set.word(one), one.Object, one.Index, one.Field, one.Problem, one.Rule})
 			}
 		}
 	}
@@ -94,15 +136,17 @@ func innermost(err error) error {
 	}
 }
 
-// wantsJSON looks for -o json in a command line that could not be parsed.
-func wantsJSON(args []string) bool {
+// wanted looks for -o in a command line that could not be parsed.
+func wanted(args []string) format {
 	all := " " + strings.Join(args, " ") + " "
-	for _, form := range []string{" -o json ", " -ojson ", " -o=json ", " --output json ", " --output=json "} {
-		if strings.Contains(all, form) {
-			return true
+	for _, f := range []format{formatJSON, formatYAML} {
+		for _, form := range []string{" -o ", " -o", " -o=", " --output ", " --output="} {
+			if strings.Contains(all, form+string(f)+" ") {
+				return f
+			}
 		}
 	}
-	return false
+	return formatTable
 }
 
 func missingVerb(n *cobra.Command) error {

@@ -1,52 +1,41 @@
 package main
 
 import (
-	"context"
-	"fmt"
 	"strconv"
-	"strings"
-
-	"connectrpc.com/connect"
-	"github.com/spf13/cobra"
 
 	pacav1 "paca/ctrl/api/paca/v1"
-	"paca/ctrl/client"
+	"paca/ctrl/api/paca/v1/pacav1connect"
 )
 
-func (c *ctl) lookupRecord() *cobra.Command {
-	selector := &pacav1.ListLookupRecordsRequest{}
-	list := c.asks("list", "List lookup records and where their packets go", func(ctx context.Context, daemon *client.Client) error {
-		return c.listLookupRecords(ctx, daemon, selector)
-	})
-	flags := list.Flags()
-	flags.Func("vsid", "only of these virtual subnets", func(s string) error {
-		for number := range strings.SplitSeq(s, ",") {
-			v, err := strconv.ParseUint(number, 10, 32)
-			if err != nil {
-				return fmt.Errorf("%q is not a number of 32 bits", number)
-			}
-			selector.Vsid = append(selector.Vsid, uint32(v))
-		}
-		return nil
-	})
-	flags.StringSliceVar(&selector.Ca, "ca", nil, "only of these customer addresses")
-	flags.StringSliceVar(&selector.Pa, "pa", nil, "only behind these provider addresses")
-	flags.StringSliceVar(&selector.Mac, "mac", nil, "only of these MACs")
-	return noun("lookup-record", "Which CA lives behind which PA", list)
-}
-
-func (c *ctl) listLookupRecords(ctx context.Context, daemon *client.Client, selector *pacav1.ListLookupRecordsRequest) error {
-	all, err := client.All(daemon.ListLookupRecords(ctx, connect.NewRequest(selector)))
-	if err != nil {
-		return err
-	}
-	return c.show(all, func() string {
-		var rows [][]string
-		for _, r := range all.LookupRecords {
-			rows = append(rows, []string{strconv.Itoa(int(r.Vsid)), r.Ca, r.Mac, r.Pa, r.Mode, destination(r)})
-		}
-		return layOut([]column{{"VSID", number}, {"CA", text}, {"MAC", fixed}, {"PA", text}, {"MODE", fixed}, {"GOES TO", text}}, rows)
-	})
+var lookupRecords = &noun{
+	name:   "lookup-record",
+	one:    "lookup record",
+	short:  "Which CA lives behind which PA",
+	object: "lookup_record",
+	list:   listed(pacav1connect.ControlClient.ListLookupRecords),
+	fields: []field{
+		{name: "vsid", part: identity, help: "virtual subnet of the CA", complete: vsids},
+		{name: "ca", part: identity, help: "customer address; 0.0.0.0 or :: with type gateway-wildcard and l2-only"},
+		{name: "mac", part: identity, help: "MAC of the VM"},
+		{name: "pa", part: needed, help: "provider address of the VM's host"},
+		{name: "type", part: final, help: "static, dynamic, gateway-wildcard or l2-only", without: "static",
+			words: []string{"static", "dynamic", "gateway-wildcard", "l2-only"}},
+		{name: "use_vm_mac", part: free, help: "keep the VM's MAC on the wire; only in rewrite subnets"},
+		{name: "vm_name", part: free, help: "label without effect"},
+		{name: "customer_id", part: free, help: "label without effect"},
+		{name: "context", part: free, help: "label without effect"},
+	},
+	columns: []column{{"VSID", number}, {"CA", text}, {"MAC", fixed}, {"PA", text}, {"MODE", fixed}, {"GOES TO", text}},
+	row: rowOf(func(r *pacav1.LookupRecord) []string {
+		return []string{strconv.Itoa(int(r.Vsid)), r.Ca, r.Mac, r.Pa, r.Mode, destination(r)}
+	}),
+	examples: map[string]string{
+		"add":  "pacactl lookup-record add --vsid 6001 --ca 10.1.1.13 --mac 10:10:10:10:11:13 --pa 192.168.2.20 --vm-name blue3",
+		"set":  "pacactl lookup-record set --vsid 6001 --ca 10.1.1.12 --pa 192.168.3.30",
+		"del":  "pacactl lookup-record del --vsid 6001 --ca 10.1.1.12\npacactl lookup-record del --pa 192.168.2.20 --dry-run",
+		"list": "pacactl lookup-record list --vsid 6001,5001 --pa 192.168.2.20",
+		"show": "pacactl lookup-record show --vsid 6001 --ca 10.1.1.11 -o yaml",
+	},
 }
 
 // destination says where packets for a record go.

@@ -1,21 +1,24 @@
-// Command pacactl asks a running pacad what it knows.
+// Command pacactl asks a running pacad what it knows, and changes its policy.
 //
-//	pacactl status
-//	pacactl port list
-//	pacactl lookup-record list [--vsid N] [--ca ADDRESS] [--pa ADDRESS] [--mac MAC]
-//	pacactl drops [--all]
-//	pacactl neighbor list
-//	pacactl version
+//	pacactl NOUN add|set|del|list|show ...
+//	pacactl apply -f FILE, diff -f FILE, export, ps1 FILE, watch
+//	pacactl next-hop [SRC-CA] DST-CA --vsid N
+//	pacactl status, drops, neighbor list, version, completion SHELL
 //
-// Every command takes --socket and -o table|json. JSON is the API's own, with the
-// names of ctrl/api/paca/v1/control.proto; as in all protobuf JSON, 64-bit numbers
-// are strings. With -o json an error is JSON too, on stderr.
+// The nouns are virtual-subnet, lookup-record, customer-route, provider-address,
+// provider-route, port and global. Each stands in a file of its own, as a table of
+// the fields that the API's message has; what can be done with nouns is in noun.go,
+// once.
+//
+// Every command takes --socket and -o table|json|yaml. JSON is the API's own, with
+// the names of ctrl/api/paca/v1/control.proto; as in all protobuf JSON, 64-bit
+// numbers are strings. With -o json or yaml an error is that too, on stderr.
 //
 // Exit codes: 0 done, 1 refused by the daemon, 2 wrong usage, 3 daemon
 // unreachable.
 //
 // Floor 3. It is pure Go: it builds and runs with no DPDK on the machine, and
-// imports nothing of paca but the API and its client.
+// imports nothing of paca but the API, its client, and policy with its files.
 package main
 
 import (
@@ -23,6 +26,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -35,7 +39,10 @@ import (
 var version = "dev"
 
 // patience is for a daemon that takes the question and does not answer.
-const patience = time.Minute
+const (
+	patience     = time.Minute
+	longPatience = 10 * time.Minute // for all of policy at once
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -52,17 +59,12 @@ type ctl struct {
 	asked  bool // the command line was understood
 }
 
+// nouns are what policy is made of.
+var nouns = []*noun{virtualSubnets, lookupRecords, customerRoutes, providerAddresses, providerRoutes, ports, global}
+
 func run(ctx context.Context, args []string, out, errOut io.Writer) (code int) {
 	c := &ctl{format: formatTable, out: out}
-	root := &cobra.Command{
-		Use:           "pacactl",
-		Short:         "Ask a running pacad what it knows",
-		SilenceErrors: true,
-		SilenceUsage:  true,
-	}
-	root.PersistentFlags().StringVar(&c.socket, "socket", "/run/paca/paca.sock", "control socket of the pacad to ask")
-	root.PersistentFlags().VarP(&c.format, "output", "o", "table or json")
-	root.AddCommand(c.status(), c.port(), c.lookupRecord(), c.drops(), c.neighbor(), c.version())
+	root := c.root()
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errOut)
@@ -72,8 +74,31 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) (code int) {
 	return 0
 }
 
-// noun is a command that only groups verbs; called alone it is wrong usage.
-func noun(use, short string, verbs ...*cobra.Command) *cobra.Command {
+// root is all commands.
+func (c *ctl) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "pacactl",
+		Short:         "Ask a running pacad what it knows, and change its policy",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.PersistentFlags().StringVar(&c.socket, "socket", "/run/paca/paca.sock", "control socket of the pacad to ask")
+	root.PersistentFlags().VarP(&c.format, "output", "o", "table, json or yaml")
+	c.completes(root, "output", &field{words: []string{string(formatTable), string(formatJSON), string(formatYAML)}})
+	for _, n := range nouns {
+		if n == global {
+			root.AddCommand(c.global())
+			continue
+		}
+		root.AddCommand(c.verbs(n))
+	}
+	root.AddCommand(c.apply(), c.diff(), c.export(), c.ps1(), c.watch(), c.nextHop())
+	root.AddCommand(c.status(), c.drops(), c.neighbor(), c.version())
+	return root
+}
+
+// noVerb is a command that only groups verbs; called alone it is wrong usage.
+func noVerb(use, short string, verbs ...*cobra.Command) *cobra.Command {
 	n := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(n *cobra.Command, _ []string) error {
 		return missingVerb(n)
 	}}
@@ -81,14 +106,31 @@ func noun(use, short string, verbs ...*cobra.Command) *cobra.Command {
 	return n
 }
 
-// asks makes a command that puts one question to the daemon.
-func (c *ctl) asks(use, short string, ask func(context.Context, *client.Client) error) *cobra.Command {
-	return &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(command *cobra.Command, _ []string) error {
+// question is what a command has to say to the daemon.
+type question func(context.Context, *client.Client, []string) error
+
+// asks makes a command that talks to the daemon.
+func (c *ctl) asks(use, short string, ask question) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: c.asking(patience, ask)}
+}
+
+// asking gives up when the daemon keeps silent for all of patience; 0 is for ever.
+func (c *ctl) asking(patience time.Duration, ask question) func(*cobra.Command, []string) error {
+	return func(command *cobra.Command, args []string) error {
 		c.asked = true
-		ctx, cancel := context.WithTimeout(command.Context(), patience)
-		defer cancel()
+		ctx := command.Context()
+		if patience > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, patience)
+			defer cancel()
+		}
 		daemon := client.Dial(c.socket)
 		defer daemon.Close()
-		return ask(ctx, daemon)
-	}}
+		return ask(ctx, daemon, args)
+	}
+}
+
+// example indents the lines of an example as cobra wants them.
+func example(lines string) string {
+	return "  " + strings.ReplaceAll(lines, "\n", "\n  ")
 }

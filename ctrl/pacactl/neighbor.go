@@ -12,10 +12,12 @@ import (
 )
 
 func (c *ctl) neighbor() *cobra.Command {
-	return noun("neighbor", "Next hops on the provider network", c.asks("list", "List next hops and whether they answer", c.listNeighbors))
+	list := c.asks("list", "List next hops and whether they answer", c.listNeighbors)
+	list.Example = example("pacactl neighbor list")
+	return noVerb("neighbor", "Next hops on the provider network", list)
 }
 
-func (c *ctl) listNeighbors(ctx context.Context, daemon *client.Client) error {
+func (c *ctl) listNeighbors(ctx context.Context, daemon *client.Client, _ []string) error {
 	all, err := client.All(daemon.ListNeighbors(ctx, connect.NewRequest(&pacav1.ListNeighborsRequest{})))
 	if err != nil {
 		return err

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
+	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 )
@@ -18,6 +20,7 @@ type format string
 const (
 	formatTable format = "table"
 	formatJSON  format = "json"
+	formatYAML  format = "yaml"
 )
 
 // String implements pflag.Value.
@@ -29,32 +32,84 @@ func (f *format) Type() string { return "FORMAT" }
 // Set implements pflag.Value.
 func (f *format) Set(s string) error {
 	switch format(s) {
-	case formatTable, formatJSON:
+	case formatTable, formatJSON, formatYAML:
 		*f = format(s)
 		return nil
 	}
-	return fmt.Errorf("use table or json")
+	return fmt.Errorf("use table, json or yaml")
 }
 
-// show prints an answer: as it is in JSON, else through table.
+// show prints an answer: as it is in JSON or YAML, else through table.
 func (c *ctl) show(answer proto.Message, table func() string) error {
-	page := ""
-	if c.format == formatJSON {
-		compact, err := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(answer)
-		if err != nil {
-			return err
-		}
-		// protojson's spaces differ from build to build on purpose.
-		var pretty bytes.Buffer
-		if err := json.Indent(&pretty, compact, "", "  "); err != nil {
-			return err
-		}
-		page = pretty.String() + "\n"
-	} else {
-		page = table()
+	if c.format == formatTable {
+		_, err := io.WriteString(c.out, table())
+		return err
 	}
-	_, err := io.WriteString(c.out, page)
+	compact, err := toJSON(answer)
+	if err != nil {
+		return err
+	}
+	return c.encode(c.out, json.RawMessage(compact))
+}
+
+// showOne prints one answer of many: JSON in a line, YAML as a document.
+func (c *ctl) showOne(answer proto.Message) error {
+	compact, err := toJSON(answer)
+	if err != nil {
+		return err
+	}
+	if c.format == formatYAML {
+		if _, err := io.WriteString(c.out, "---\n"); err != nil {
+			return err
+		}
+		return c.encode(c.out, json.RawMessage(compact))
+	}
+	var line bytes.Buffer // protojson's spaces differ from build to build on purpose
+	if err := json.Compact(&line, compact); err != nil {
+		return err
+	}
+	line.WriteByte('\n')
+	_, err = c.out.Write(line.Bytes())
 	return err
+}
+
+func toJSON(answer proto.Message) ([]byte, error) {
+	return protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(answer)
+}
+
+// encode writes what encoding/json can, in JSON or YAML.
+func (c *ctl) encode(to io.Writer, v any) error {
+	var page bytes.Buffer
+	encoder := json.NewEncoder(&page)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(v); err != nil {
+		return err
+	}
+	if c.format == formatYAML {
+		// JSON is YAML, but for the looks. Its keys keep their order.
+		var node yaml.Node
+		if err := yaml.Unmarshal(page.Bytes(), &node); err != nil {
+			return err
+		}
+		plain(&node)
+		page.Reset()
+		encoder := yaml.NewEncoder(&page)
+		encoder.SetIndent(2)
+		if err := encoder.Encode(&node); err != nil {
+			return err
+		}
+	}
+	_, err := to.Write(page.Bytes())
+	return err
+}
+
+// plain makes a tree of YAML look like YAML: blocks, and quotes where needed.
+func plain(n *yaml.Node) {
+	n.Style = 0
+	for _, below := range n.Content {
+		plain(below)
+	}
 }
 
 // pageWidth is what a table keeps to, in characters.
@@ -74,7 +129,7 @@ const (
 	number                   // never broken, at the right
 )
 
-// layOut makes a table.
+// layOut makes a table. Without any head it has no line of heads.
 func layOut(columns []column, rows [][]string) string {
 	widths := make([]int, len(columns))
 	heads := make([]string, len(columns))
@@ -87,8 +142,12 @@ func layOut(columns []column, rows [][]string) string {
 	}
 	narrow(columns, widths)
 
+	lines := append([][]string{heads}, rows...)
+	if strings.Join(heads, "") == "" {
+		lines = rows
+	}
 	var b strings.Builder
-	for _, r := range append([][]string{heads}, rows...) {
+	for _, r := range lines {
 		cells := make([][]string, len(r))
 		height := 0
 		for i := range r {
@@ -154,4 +213,25 @@ func wrap(s string, width int) []string {
 		lines[len(lines)-1] = string(letters)
 	}
 	return lines
+}
+
+func oneOf(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+func parseUint32(s string) (uint32, error) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a number of 32 bits", s)
+	}
+	return uint32(n), nil
+}
+
+func parseBool(s string) (bool, error) {
+	b, err := strconv.ParseBool(s)
+	if err != nil {
+		return false, fmt.Errorf("%q is neither true nor false", s)
+	}
+	return b, nil
 }

@@ -15,13 +15,15 @@ import (
 )
 
 func (c *ctl) status() *cobra.Command {
-	return c.asks("status", "Show what the host is and how its workers do", func(ctx context.Context, daemon *client.Client) error {
+	command := c.asks("status", "Show what the host is and how its workers do", func(ctx context.Context, daemon *client.Client, _ []string) error {
 		r, err := daemon.Status(ctx, connect.NewRequest(&pacav1.StatusRequest{}))
 		if err != nil {
 			return err
 		}
 		return c.show(r.Msg, func() string { return statusText(r.Msg) })
 	})
+	command.Example = example("pacactl status -o json")
+	return command
 }
 
 func statusText(s *pacav1.StatusResponse) string {

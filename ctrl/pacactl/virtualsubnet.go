@@ -1,0 +1,34 @@
+package main
+
+import (
+	"strconv"
+	"strings"
+
+	pacav1 "paca/ctrl/api/paca/v1"
+	"paca/ctrl/api/paca/v1/pacav1connect"
+)
+
+var virtualSubnets = &noun{
+	name:   "virtual-subnet",
+	one:    "virtual subnet",
+	short:  "Broadcast domains of tenants, and how their packets cross the provider network",
+	object: "virtual_subnet",
+	list:   listed(pacav1connect.ControlClient.ListVirtualSubnets),
+	fields: []field{
+		{name: "vsid", part: identity, help: "number, 4096 to 16777214", complete: vsids},
+		{name: "rdid", part: needed, help: "routing domain, a GUID"},
+		{name: "prefixes", flag: "prefix", part: needed, help: "on-link prefixes"},
+		{name: "mode", part: free, help: "nvgre or rewrite", without: "nvgre", words: []string{"nvgre", "rewrite"}},
+	},
+	columns: []column{{"VSID", number}, {"MODE", fixed}, {"PREFIXES", text}, {"RDID", fixed}},
+	row: rowOf(func(v *pacav1.VirtualSubnet) []string {
+		return []string{strconv.Itoa(int(v.Vsid)), v.Mode, strings.Join(v.Prefixes, ", "), v.Rdid}
+	}),
+	examples: map[string]string{
+		"add":  "pacactl virtual-subnet add 7001 --rdid {77777777-2222-3333-4444-000000000000} --prefix 10.7.1.0/24,fd00:7:1::/64",
+		"set":  "pacactl virtual-subnet set 6001 --prefix 10.1.0.0/16",
+		"del":  "pacactl virtual-subnet del 6002",
+		"list": "pacactl virtual-subnet list --mode nvgre",
+		"show": "pacactl virtual-subnet show 6001",
+	},
+}
