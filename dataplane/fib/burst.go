@@ -5,9 +5,10 @@ import "paca/dataplane/packet"
 // Hop is what a worker found out about an outbound packet and a mode needs to
 // send it (L7-L16).
 type Hop struct {
-	Entry *Entry // the destination's record
-	Adj   *Adj   // AdjReady
-	Hash  uint32 // packet.FlowHash of the tenant's frame (W5)
+	Entry *Entry  // the destination's record
+	PA    *Remote // where that lives
+	Adj   *Adj    // the way there, AdjReady
+	Hash  uint32  // packet.FlowHash of the tenant's frame (W5)
 }
 
 // Arrival is what a worker found out about a tunnel packet from the fabric, and

@@ -1,7 +1,10 @@
 package fib
 
 import (
+	"encoding/binary"
+	"maps"
 	"net/netip"
+	"slices"
 
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
@@ -12,31 +15,40 @@ import (
 // goes unnoticed (A3).
 var DefaultRouterMAC = packet.MAC{0x02, 0x70, 0x61, 0x63, 0x61, 0x01}
 
-// Resolve says what is known of a next hop of the provider side: AdjReady with
-// its MAC, AdjFailed or AdjUnresolved.
-type Resolve func(port, vlan uint16, addr netip.Addr) (packet.MAC, AdjState)
+// Devices are the ports that are open, by name: facts of the moment, not policy.
+type Devices map[string]Device
 
-// Compile makes a FIB, of version 1, of a valid set.
-func Compile(set *policy.Set, resolve Resolve) *FIB {
-	f := &FIB{Version: 1}
-	c := compiler{set: set, fib: f, domains: map[policy.RDID]uint32{}, portOf: map[string]uint16{}, vnics: map[vnic]uint16{}}
-	c.compileSubnets()
-	c.compilePorts()
-	c.compilePAs()
-	c.compileRecords()
-	c.compileAdjacencies(resolve)
-	return f
+// Device is an open port.
+type Device struct {
+	Index uint16
+	MAC   packet.MAC // the device's own
 }
 
-// WithNeighbors is a new version of f that differs in what is known of the next
-// hops and shares everything else.
-func (f *FIB) WithNeighbors(resolve Resolve) *FIB {
-	g := *f
-	g.Version++
-	g.NextHops = append([]Neighbor(nil), f.NextHops...)
-	g.adjs = append([]Adj(nil), f.adjs...)
-	g.resolve(resolve)
-	return &g
+// Compiler makes the versions of a FIB, each from the one before and what
+// changed. One goroutine has it.
+type Compiler struct {
+	fib *FIB // the last version, or the one being made
+
+	// What fib was made of.
+	devices Devices
+	subnets map[policy.VSID]subnet
+	domains map[policy.RDID]uint32
+	ports   map[string]uint16 // those open
+	vnics   map[vnic]uint16
+	own     map[paKey]uint16 // index into fib.PAs
+	locals  roster[local]
+	remotes roster[paKey]
+	links
+
+	// Edits of the version being made.
+	edits4  []edit[slot4]
+	edits6  []edit[slot6]
+	routers []router
+}
+
+type subnet struct {
+	policy.VirtualSubnet
+	rd uint32
 }
 
 type vnic struct {
@@ -44,229 +56,269 @@ type vnic struct {
 	mac  packet.MAC
 }
 
-type compiler struct {
-	set     *policy.Set
-	fib     *FIB
-	domains map[policy.RDID]uint32
-	subnet  map[policy.VSID]*policy.VirtualSubnet
-	portOf  map[string]uint16
-	vnics   map[vnic]uint16
+// local is what Local is made of.
+type local struct {
+	vnic
+	pa uint16
 }
 
-func (c *compiler) compileSubnets() {
-	c.fib.subnets = newSubnets(len(c.set.VirtualSubnets))
-	c.subnet = make(map[policy.VSID]*policy.VirtualSubnet, len(c.set.VirtualSubnets))
-	for i := range c.set.VirtualSubnets {
-		vs := &c.set.VirtualSubnets[i]
-		rd, ok := c.domains[vs.RDID]
-		if !ok {
-			rd = uint32(len(c.domains) + 1)
-			c.domains[vs.RDID] = rd
-		}
-		c.subnet[vs.VSID] = vs
-		c.fib.subnets.insert(uint32(vs.VSID), rd)
+// paKey is a PA, v4 mapped into v6: as a map's key, it is free of pointers.
+type paKey [16]byte
+
+// router is a router address (P20) that may have to get its default record, or
+// to lose it.
+type router struct {
+	subnet
+	ca netip.Addr
+}
+
+// NewCompiler makes a Compiler, which knows nothing yet.
+func NewCompiler() *Compiler {
+	c := &Compiler{fib: &FIB{}}
+	c.forget()
+	return c
+}
+
+// forget is the state in which everything has to be added. The version stays.
+func (c *Compiler) forget() {
+	*c = Compiler{
+		fib: &FIB{
+			Version: c.fib.Version,
+			table4:  newTable[slot4](0),
+			table6:  newTable[slot6](0),
+			subnets: newTable[subnetSlot](0),
+		},
+		subnets: map[policy.VSID]subnet{},
+		domains: map[policy.RDID]uint32{},
+		locals:  newRoster[local](),
+		remotes: newRoster[paKey](),
 	}
 }
 
-func (c *compiler) compilePorts() {
-	for i, p := range c.set.Ports {
-		c.portOf[p.Name] = uint16(i)
-		port := Port{Role: p.Role, VSID: uint32(p.VSID), MAC: p.MAC, MTU: uint16(p.MTU)}
-		if p.Role == policy.VM && p.VSID != 0 {
-			port.RD = c.fib.subnets.find(port.VSID)
-			c.vnics[vnic{port.VSID, port.MAC}] = uint16(i)
-		}
-		c.fib.Ports = append(c.fib.Ports, port)
+// Compile makes a FIB of all that is in b.
+func (c *Compiler) Compile(b *policy.Book, d Devices, r Resolve) *FIB {
+	c.forget()
+	subnets := map[policy.VSID]bool{}
+	for o := range b.All(policy.KindVirtualSubnet) {
+		subnets[o.(policy.VirtualSubnet).VSID] = true
 	}
+	c.changeSubnets(b, subnets)
+	c.changePorts(b, d)
+	c.changeSources(b)
+	for rec := range b.Records() {
+		c.changeRecord(&rec, false)
+	}
+	return c.finish(subnets, false, false, r)
 }
 
-func (c *compiler) compilePAs() {
-	for _, a := range c.set.ProviderAddresses {
-		pa := PA{Port: c.portOf[a.Port], VLAN: a.VLAN, MAC: a.MAC}
-		pa.Addr, pa.V6 = flat(a.Prefix.Addr())
-		if pa.MAC.IsZero() {
-			pa.MAC = c.fib.Ports[pa.Port].MAC // W10
-		}
-		c.fib.PAs = append(c.fib.PAs, pa)
-	}
-}
-
-func (c *compiler) compileRecords() {
-	f := c.fib
-	type routerKey struct {
-		rd uint32
-		ca netip.Addr
-	}
-	routers := map[routerKey]Entry{}
-	for vsid, vs := range c.subnet {
-		for _, p := range vs.Prefixes {
-			if ca, ok := policy.RouterCA(p); ok {
-				routers[routerKey{c.domains[vs.RDID], ca}] = Entry{VSID: uint32(vsid), MAC: DefaultRouterMAC, Mode: vs.Mode, Flags: RouterCA}
+// Update makes a FIB of b, given what was applied to it since the last one was
+// made. Changes of lookup records and virtual subnets cost what they touch, those
+// of ports and devices as much as there are ports, those of the provider side as
+// much as there are PAs in the fabric. Other PAs on this host, or another routing
+// domain or mode of a subnet, make it a Compile.
+func (c *Compiler) Update(applied []policy.Change, b *policy.Book, d Devices, r Resolve) *FIB {
+	subnets := map[policy.VSID]bool{}
+	ports := !maps.Equal(c.devices, d)
+	links := ports
+	for _, ch := range applied {
+		switch o := ch.Object.(type) {
+		case policy.VirtualSubnet:
+			now, exists := b.Subnet(o.VSID)
+			if was, existed := c.subnets[o.VSID]; exists && existed && (was.RDID != now.RDID || was.Mode != now.Mode) {
+				return c.Compile(b, d, r)
 			}
+			subnets[o.VSID] = true
+			ports = true // whose routing domain may be another
+		case policy.Port:
+			ports, links = true, true
+		case policy.ProviderAddress, policy.ProviderRoute:
+			links = true
 		}
 	}
-	n4, n6 := 0, 0
-	count := func(ca netip.Addr) {
-		if ca.Is4() {
-			n4++
-		} else {
-			n6++
+	next := *c.fib
+	c.fib = &next
+	c.changeSubnets(b, subnets)
+	if ports {
+		c.changePorts(b, d)
+	}
+	if links {
+		pas := next.PAs
+		links = c.changeSources(b)
+		if !slices.EqualFunc(pas, next.PAs, func(x, y PA) bool { return x.Addr == y.Addr && x.V6 == y.V6 }) {
+			return c.Compile(b, d, r)
 		}
 	}
-	for k := range routers {
-		count(k.ca)
+	for i := range applied {
+		if rec, ok := applied[i].Object.(policy.LookupRecord); ok {
+			c.changeRecord(&rec, applied[i].Verb == policy.Delete)
+		}
 	}
-	for i := range c.set.LookupRecords {
-		count(c.set.LookupRecords[i].CA)
-	}
-	f.table4, f.table6 = newTable4(n4), newTable6(n6)
+	return c.finish(subnets, ports, links, r)
+}
 
-	remotes := map[netip.Addr]uint32{}
-	for i := range c.set.LookupRecords {
-		r := &c.set.LookupRecords[i]
-		vs := c.subnet[r.VSID]
-		rd := c.domains[vs.RDID]
-		if r.Router() {
-			k := routerKey{rd, r.CA}
-			e := routers[k]
-			e.MAC = r.MAC
-			routers[k] = e
+// changeSubnets takes in the subnets with these VSIDs as they are in b. Those not
+// there any more stay known until finish: their records have to be found.
+func (c *Compiler) changeSubnets(b *policy.Book, vsids map[policy.VSID]bool) {
+	edits := make([]edit[subnetSlot], 0, len(vsids))
+	for v := range vsids {
+		was, existed := c.subnets[v]
+		c.changeRouters(was)
+		now, exists := b.Subnet(v)
+		switch {
+		case exists:
+			rd, ok := c.domains[now.RDID]
+			if !ok {
+				rd = uint32(len(c.domains) + 1)
+				c.domains[now.RDID] = rd
+			}
+			c.subnets[v] = subnet{now, rd}
+			c.changeRouters(c.subnets[v])
+			edits = append(edits, edit[subnetSlot]{subnetSlot{uint32(v), rd}, put})
+			vsids[v] = true
+		case existed:
+			edits = append(edits, edit[subnetSlot]{subnetSlot{uint32(v), was.rd}, remove})
+			vsids[v] = false
+		}
+	}
+	c.fib.subnets = c.fib.subnets.with(edits, func(subnetSlot) {})
+}
+
+// changeRouters has finish look at the router addresses of s.
+func (c *Compiler) changeRouters(s subnet) {
+	for _, p := range s.Prefixes {
+		if ca, ok := policy.RouterCA(p); ok {
+			c.routers = append(c.routers, router{s, ca})
+		}
+	}
+}
+
+func (c *Compiler) changePorts(b *policy.Book, d Devices) {
+	c.devices, c.ports, c.vnics = maps.Clone(d), map[string]uint16{}, map[vnic]uint16{}
+	n := 0
+	for _, dev := range d {
+		n = max(n, int(dev.Index)+1)
+	}
+	c.fib.Ports = slices.Repeat([]Port{{Role: Absent}}, n)
+	for o := range b.All(policy.KindPort) {
+		p := o.(policy.Port)
+		dev, open := d[p.Name]
+		if !open {
 			continue
 		}
-		if r.CA.IsUnspecified() {
-			continue // wildcards resolve by MAC, not by CA
+		c.ports[p.Name] = dev.Index
+		port := Port{Role: p.Role, VSID: uint32(p.VSID), MAC: p.MAC, MTU: uint16(p.MTU)}
+		if p.Role != policy.VM {
+			port.MAC = dev.MAC
+		} else if p.VSID != 0 {
+			port.RD = c.fib.Domain(port.VSID)
+			c.vnics[vnic{port.VSID, port.MAC}] = dev.Index
 		}
-		e := Entry{VSID: uint32(r.VSID), MAC: r.MAC, Mode: vs.Mode}
-		pa, v6 := flat(r.PA)
-		if own := f.LocalPA(&pa, v6); own != None {
-			port, ok := c.vnics[vnic{e.VSID, e.MAC}]
-			if !ok {
-				port = None
-			}
-			e.Flags = LocalVM
-			e.Dest = uint32(len(f.Locals))
-			f.Locals = append(f.Locals, Local{port, own})
-		} else {
-			dest, ok := remotes[r.PA]
-			if !ok {
-				dest = uint32(len(f.remote))
-				remotes[r.PA] = dest
-				f.remote = append(f.remote, remote{pa, v6})
-			}
-			e.Dest = dest
-		}
-		c.insert(rd, r.CA, e)
-	}
-	for k, e := range routers {
-		c.insert(k.rd, k.ca, e)
+		c.fib.Ports[dev.Index] = port
 	}
 }
 
-func (c *compiler) insert(rd uint32, ca netip.Addr, e Entry) {
+func (c *Compiler) portIndex(name string) uint16 {
+	if i, open := c.ports[name]; open {
+		return i
+	}
+	return None
+}
+
+// changeRecord takes in a record that was put or deleted. A delete edits nothing
+// if the CA has another record by then: what took its place may come first.
+func (c *Compiler) changeRecord(r *policy.LookupRecord, deleted bool) {
+	s, known := c.subnets[r.VSID]
+	if !known || r.CA.IsUnspecified() {
+		return // subnet and record came and went between two versions; wildcards resolve by MAC, not by CA
+	}
+	e := Entry{VSID: uint32(r.VSID), MAC: r.MAC, Mode: s.Mode}
+	op := put
+	if deleted {
+		op = remove
+	}
+	if r.Router() {
+		e.Flags = RouterCA
+		c.routers = append(c.routers, router{s, r.CA})
+	} else if !deleted {
+		pa := paKey(r.PA.As16())
+		if own, ok := c.own[pa]; ok {
+			e.Flags = LocalVM
+			e.Dest = c.locals.hold(local{vnic{e.VSID, e.MAC}, own})
+		} else {
+			e.Dest = c.remotes.hold(pa)
+		}
+	}
+	c.edit(s.rd, r.CA, e, op)
+}
+
+func (c *Compiler) edit(rd uint32, ca netip.Addr, e Entry, op op) {
+	b := ca.As16()
 	if ca.Is4() {
-		b := ca.As4()
-		c.fib.table4.insert(rd, uint32(b[0])<<24|uint32(b[1])<<16|uint32(b[2])<<8|uint32(b[3]), e)
+		key := uint64(rd)<<32 | uint64(binary.BigEndian.Uint32(b[12:]))
+		c.edits4 = append(c.edits4, edit[slot4]{slot4{key, e}, op})
 		return
 	}
-	c.fib.table6.insert(rd, ca.As16(), e)
+	hi, lo := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
+	c.edits6 = append(c.edits6, edit[slot6]{slot6{hi, lo, rd, e}, op})
 }
 
-// compileAdjacencies finds, for every PA of the fabric and every PA of this
-// host, the provider route and its next hop (L16).
-func (c *compiler) compileAdjacencies(resolve Resolve) {
+// finish makes the next version of what was taken in: subnets says of each VSID
+// that changed whether it has a subnet now, ports and links whether those changed
+// under what there was already.
+func (c *Compiler) finish(subnets map[policy.VSID]bool, ports, links bool, r Resolve) *FIB {
+	for v, exists := range subnets {
+		if !exists {
+			delete(c.subnets, v)
+		}
+	}
+	// A router address without a record has the default one (P21). All that goes
+	// goes first: a prefix may have moved from one subnet to another.
+	for _, op := range []op{remove, fill} {
+		for _, a := range c.routers {
+			now := c.subnets[policy.VSID(a.VSID)]
+			has := slices.ContainsFunc(now.Prefixes, func(p netip.Prefix) bool {
+				ca, ok := policy.RouterCA(p)
+				return ok && ca == a.ca
+			})
+			if has == (op == fill) {
+				c.edit(a.rd, a.ca, Entry{VSID: uint32(a.VSID), MAC: DefaultRouterMAC, Mode: a.Mode, Flags: RouterCA}, op)
+			}
+		}
+	}
 	f := c.fib
-	type hop struct {
-		port, vlan uint16
-		addr       netip.Addr
-	}
-	hops := map[hop]uint16{}
-	f.adjs = make([]Adj, len(f.remote)*len(f.PAs))
-	for d := range f.remote {
-		dst := &f.remote[d]
-		for s := range f.PAs {
-			src := &f.PAs[s]
-			adj := &f.adjs[d*len(f.PAs)+s]
-			adj.NextHop = None
-			if src.V6 != dst.v6 {
-				adj.State = AdjFamily
-				continue
-			}
-			addr, from := c.nextHop(uint16(s), unflat(dst.addr, dst.v6))
-			if !addr.IsValid() {
-				adj.State = AdjNoRoute
-				continue
-			}
-			k := hop{src.Port, src.VLAN, addr}
-			n, ok := hops[k]
-			if !ok {
-				if len(f.NextHops) == int(None) {
-					adj.State = AdjNoRoute // more than an index can name
-					continue
-				}
-				n = uint16(len(f.NextHops))
-				hops[k] = n
-				f.NextHops = append(f.NextHops, Neighbor{Port: src.Port, VLAN: src.VLAN, Addr: addr, From: from, State: AdjUnresolved})
-			}
-			adj.NextHop = n
-			adj.outer(src, dst, f.Ports[src.Port].MTU)
+	f.table4 = f.table4.with(c.edits4, func(s slot4) { c.drop(&s.Entry) })
+	f.table6 = f.table6.with(c.edits6, func(s slot6) { c.drop(&s.Entry) })
+	c.edits4, c.edits6, c.routers = nil, nil, nil
+
+	f.Locals = indexed(&c.locals, f.Locals, ports, func(l local) Local {
+		port, ok := c.vnics[l.vnic]
+		if !ok {
+			port = None
 		}
+		return Local{port, l.pa}
+	})
+	if links || c.remotes.untidy() {
+		links = true
+		c.forgetWays()
+	} else {
+		f.resolve(r)
 	}
-	f.resolve(resolve)
+	f.remotes = indexed(&c.remotes, f.remotes, links, func(k paKey) Remote {
+		pa := netip.AddrFrom16(k).Unmap()
+		addr, v6 := flat(pa)
+		return Remote{addr, v6, c.way(pa, r)}
+	})
+	f.Version++
+	return f
 }
 
-// nextHop finds where PA s of this host sends packets for dst, and which PA asks
-// for its MAC: the longest prefix wins, then the lowest metric (P16). A route
-// counts when its next hop is on the link of s, in the on-link prefix of a PA of
-// the same port and VLAN.
-func (c *compiler) nextHop(s uint16, dst netip.Addr) (addr netip.Addr, from uint16) {
-	src := &c.fib.PAs[s]
-	best, metric := -1, uint32(0)
-	onLink := func(a netip.Addr) (asker uint16, ok bool) {
-		for i, pa := range c.fib.PAs {
-			if pa.Port == src.Port && pa.VLAN == src.VLAN && c.set.ProviderAddresses[i].Prefix.Contains(a) {
-				return uint16(i), true
-			}
-		}
-		return s, a.IsLinkLocalUnicast()
-	}
-	for _, pa := range c.set.ProviderAddresses {
-		if pa.Prefix.Bits() > best && pa.Prefix.Contains(dst) && c.portOf[pa.Port] == src.Port && pa.VLAN == src.VLAN {
-			best, addr = pa.Prefix.Bits(), dst
-		}
-	}
-	for _, r := range c.set.ProviderRoutes {
-		if c.portOf[r.Port] != src.Port || !r.Prefix.Contains(dst) {
-			continue
-		}
-		if bits := r.Prefix.Bits(); bits < best || bits == best && r.Metric >= metric {
-			continue
-		}
-		hop := r.NextHop
-		if hop.IsUnspecified() {
-			hop = dst
-		} else if _, ok := onLink(hop); !ok {
-			continue
-		}
-		best, metric, addr = r.Prefix.Bits(), r.Metric, hop
-	}
-	from, _ = onLink(addr)
-	return addr, from
-}
-
-// resolve fills in what is known of the next hops.
-func (f *FIB) resolve(resolve Resolve) {
-	for i := range f.NextHops {
-		n := &f.NextHops[i]
-		n.MAC, n.State = resolve(n.Port, n.VLAN, n.Addr)
-	}
-	for i := range f.adjs {
-		a := &f.adjs[i]
-		if a.NextHop == None {
-			continue
-		}
-		n := &f.NextHops[a.NextHop]
-		a.State = n.State
-		copy(a.Header[:6], n.MAC[:])
+// drop counts one reference less to what e refers to.
+func (c *Compiler) drop(e *Entry) {
+	switch e.Flags {
+	case 0:
+		c.remotes.drop(e.Dest)
+	case LocalVM:
+		c.locals.drop(e.Dest)
 	}
 }
 

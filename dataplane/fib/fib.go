@@ -1,13 +1,17 @@
 // Package fib is what workers read: an immutable, compiled form of a
-// policy.Set and the neighbours of the provider side, whose tables hold no Go
-// pointers. The control plane compiles a FIB and publishes it through one
-// atomic.Pointer; a worker loads it once per burst and never sees half a
-// change. A new FIB shares what did not change.
+// policy.Book and the neighbours of the provider side, whose tables hold no Go
+// pointers. The control plane has a Compiler make each version of it and
+// publishes it through one atomic.Pointer; a worker loads it once per burst and
+// never sees half a change. A new FIB shares what did not change.
 //
-//	port ──► Port{VSID, RD, MAC}                   who is asking (L1, L2)
-//	(RD, CA) ──► Entry{VSID, MAC, Dest}            whom an address belongs to (L3, L9, L22)
-//	Dest ──► Local{port, PA}                       a VM of this host (L15)
-//	     └─► (Dest, source PA) ──► Adj{outer header} a PA of the fabric (L16)
+//	port ──► Port{VSID, RD, MAC}              who is asking (L1, L2)
+//	(RD, CA) ──► Entry{VSID, MAC, Dest}       whom an address belongs to (L3, L9, L22)
+//	Dest ──► Local{port, PA}                  a VM of this host (L15)
+//	     └─► Remote{PA, way}                  a PA of the fabric
+//	(way, source PA) ──► Adj{outer header}    how to get there (L16)
+//
+// PAs that have the same next hop from each PA of this host share a way, so that
+// a fabric with a PA for every VM costs a Remote for each, and no header.
 //
 // Floor 1. It imports policy and packet, and no port, mode or worker.
 package fib
@@ -20,23 +24,29 @@ import (
 	"paca/dataplane/policy"
 )
 
-// None is the index that means "no such port, PA or next hop".
-const None = ^uint16(0)
+// The indexes that mean "there is none".
+const (
+	None    = ^uint16(0) // port or PA
+	NoRoute = ^uint32(0) // next hop
+)
+
+// Absent is the Role in Ports of an index that no port has.
+const Absent = ^policy.Role(0)
 
 // FIB is one version of everything a worker must know. Nothing in it changes
 // after it was published.
 type FIB struct {
-	Version  uint64 // grows by one with each FIB published
-	Ports    []Port // by port index
+	Version  uint64 // differs from that of the FIB before
+	Ports    []Port // by port index, some perhaps Absent
 	Locals   []Local
 	PAs      []PA       // PAs assigned on this host
 	NextHops []Neighbor // PA next hops in use, resolved or not
 
-	table4  table4
-	table6  table6
-	subnets subnets
-	remote  []remote // PAs of the fabric, by Entry.Dest
-	adjs    []Adj    // by Dest*len(PAs) + source PA
+	table4  table[slot4]
+	table6  table[slot6]
+	subnets table[subnetSlot]
+	remotes []Remote // PAs of the fabric, by Entry.Dest
+	adjs    []Adj    // by Remote.way*len(PAs) + source PA
 }
 
 // Port is a port as policy sees it.
@@ -51,10 +61,16 @@ type Port struct {
 // Entry is what a (routing domain, CA) resolves to: its lookup record.
 type Entry struct {
 	VSID  uint32
-	Dest  uint32 // with Local set: index into Locals; else a PA of the fabric, for Adj
+	Dest  uint32 // with LocalVM set: index into Locals; else a PA of the fabric, for Remote and Adj
 	MAC   packet.MAC
 	Mode  policy.Mode
 	Flags EntryFlags
+}
+
+// is says whether e and o are of the same lookup record, or of the same router
+// address without one, whatever became of its PA.
+func (e *Entry) is(o *Entry) bool {
+	return e.VSID == o.VSID && e.MAC == o.MAC && (e.Flags^o.Flags)&RouterCA == 0
 }
 
 // EntryFlags qualify an Entry.
@@ -77,14 +93,15 @@ type PA struct {
 	Addr [16]byte // IPv4 in the first four bytes
 	V6   bool
 	VLAN uint16
-	Port uint16
+	Port uint16 // None: its uplink is not open
 	MAC  packet.MAC
 }
 
-// remote is an address of another host on the physical network.
-type remote struct {
-	addr [16]byte
-	v6   bool
+// Remote is an address of another host on the physical network.
+type Remote struct {
+	Addr [16]byte // IPv4 in the first four bytes
+	V6   bool
+	way  uint32 // those with the same next hops have the same
 }
 
 // AdjState says whether an Adj can be sent to.
@@ -108,9 +125,10 @@ func (s AdjState) String() string {
 // with key.
 const MaxOuter = 14 + 4 + 40 + 8
 
-// Adj is the way from one PA of this host to one PA of the fabric, with the
-// outer header ready to be copied. The header's length fields, identification,
-// IPv4 checksum and GRE key are zero.
+// Adj is the way from one PA of this host over a next hop, with the outer header
+// ready to be copied. What differs from packet to packet is zero in it: the
+// destination PA (a Remote's Addr), length fields, identification, IPv4 checksum
+// and GRE key.
 type Adj struct {
 	Header  [MaxOuter + 6]byte
 	Len     uint8 // of Header in bytes
@@ -118,8 +136,8 @@ type Adj struct {
 	V6      bool
 	Port    uint16 // the uplink
 	Limit   uint16 // largest inner IP packet in bytes (M5)
-	NextHop uint16 // index into NextHops; None without a route
-	Sum     uint32 // ones' complement sum of the IPv4 header in Header
+	NextHop uint32 // index into NextHops; NoRoute without one
+	Sum     uint32 // sum of the 16-bit words of the IPv4 header in Header
 }
 
 // Neighbor is a next hop of the provider side and, once known, its MAC.
@@ -134,10 +152,10 @@ type Neighbor struct {
 
 // Lookup4 finds the record of an IPv4 CA in a routing domain, or nil. ca is the
 // address in host order, 10.0.0.1 = 0x0A000001.
-func (f *FIB) Lookup4(rd, ca uint32) *Entry { return f.table4.find(rd, ca) }
+func (f *FIB) Lookup4(rd, ca uint32) *Entry { return find4(&f.table4, rd, ca) }
 
 // Lookup6 finds the record of an IPv6 CA in a routing domain, or nil.
-func (f *FIB) Lookup6(rd uint32, ca *[16]byte) *Entry { return f.table6.find(rd, ca) }
+func (f *FIB) Lookup6(rd uint32, ca *[16]byte) *Entry { return find6(&f.table6, rd, ca) }
 
 // Lookup is Lookup4 or Lookup6, for those who are not in a hurry.
 func (f *FIB) Lookup(rd uint32, ca netip.Addr) *Entry {
@@ -150,13 +168,16 @@ func (f *FIB) Lookup(rd uint32, ca netip.Addr) *Entry {
 }
 
 // Domain is the routing domain of a VSID, 0 when no virtual subnet has it.
-func (f *FIB) Domain(vsid uint32) uint32 { return f.subnets.find(vsid) }
+func (f *FIB) Domain(vsid uint32) uint32 { return findDomain(&f.subnets, vsid) }
 
 // Adj is the way from PA source (an index into PAs) to the PA of e, which must
 // not be LocalVM.
 func (f *FIB) Adj(e *Entry, source uint16) *Adj {
-	return &f.adjs[int(e.Dest)*len(f.PAs)+int(source)]
+	return &f.adjs[int(f.remotes[e.Dest].way)*len(f.PAs)+int(source)]
 }
+
+// Remote is the PA of e, which must be neither LocalVM nor RouterCA.
+func (f *FIB) Remote(e *Entry) *Remote { return &f.remotes[e.Dest] }
 
 // BestAdj is the readiest of the ways to the PA of e, which must not be LocalVM,
 // from any PA of this host, of which there is at least one.
@@ -176,8 +197,8 @@ func (f *FIB) BehindPA(e *Entry, pa *[16]byte, v6 bool) bool {
 	if e.Flags != 0 {
 		return false
 	}
-	r := &f.remote[e.Dest]
-	return r.v6 == v6 && r.addr == *pa
+	r := &f.remotes[e.Dest]
+	return r.V6 == v6 && r.Addr == *pa
 }
 
 // LocalPA finds the PA of this host with that address, v4 in the first four

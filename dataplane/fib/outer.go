@@ -9,9 +9,9 @@ const (
 	Overhead6 = 40 + 8 + 14
 )
 
-// outer writes the NVGRE header of packets from one PA to another (W1-W14). The
-// destination MAC, and what differs from packet to packet, stays zero.
-func (a *Adj) outer(src *PA, dst *remote, mtu uint16) {
+// outer writes the NVGRE header of packets from a PA (W1-W14). The destination
+// MAC, and what differs from packet to packet, stays zero.
+func (a *Adj) outer(src *PA, mtu uint16) {
 	h := a.Header[:0]
 	h = append(h, 0, 0, 0, 0, 0, 0)
 	h = append(h, src.MAC[:]...) // W10
@@ -19,27 +19,27 @@ func (a *Adj) outer(src *PA, dst *remote, mtu uint16) {
 		h = append(h, 0x81, 0x00) // W11
 		h = binary.BigEndian.AppendUint16(h, src.VLAN)
 	}
-	if dst.v6 {
+	if src.V6 {
 		h = append(h, 0x86, 0xdd)
 		h = append(h, 0x60, 0, 0, 0, 0, 0, 47, 128) // no extension headers (W1), hop limit 128 (W12)
 		h = append(h, src.Addr[:]...)
-		h = append(h, dst.addr[:]...)
+		h = append(h, make([]byte, 16)...)
 	} else {
 		h = append(h, 0x08, 0x00)
 		ip := len(h)
 		h = append(h, 0x45, 0, 0, 0, 0, 0, 0x40, 0, 128, 47, 0, 0) // DF (W13), TTL 128 (W12)
 		h = append(h, src.Addr[:4]...)
-		h = append(h, dst.addr[:4]...)
+		h = append(h, 0, 0, 0, 0)
 		for i := ip; i < len(h); i += 2 {
 			a.Sum += uint32(binary.BigEndian.Uint16(h[i:]))
 		}
 	}
 	h = append(h, 0x20, 0x00, 0x65, 0x58, 0, 0, 0, 0) // W2
 	a.Len = uint8(len(h))
-	a.V6 = dst.v6
+	a.V6 = src.V6
 	a.Port = src.Port
 	a.Limit = mtu - Overhead4
-	if dst.v6 {
+	if src.V6 {
 		a.Limit = mtu - Overhead6
 	}
 }

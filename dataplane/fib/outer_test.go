@@ -36,7 +36,7 @@ func hopMAC(uint16, uint16, netip.Addr) (packet.MAC, AdjState) {
 }
 
 // The prepared header, completed for the given inner frame as a mode would.
-func complete(a *Adj, inner []byte) []byte {
+func complete(a *Adj, pa *Remote, inner []byte) []byte {
 	frame := append(a.Header[:a.Len:a.Len], inner...)
 	ip := frame[packet.EthernetLen:]
 	if packet.Ethernet(frame).EtherType() == packet.EtherTypeVLAN {
@@ -44,10 +44,12 @@ func complete(a *Adj, inner []byte) []byte {
 	}
 	if a.V6 {
 		packet.IPv6(ip).SetPayloadLen(uint16(len(ip) - packet.IPv6Len))
+		copy(ip[24:40], pa.Addr[:])
 		return frame
 	}
 	packet.IPv4(ip).SetTotalLen(uint16(len(ip)))
-	sum := a.Sum + uint32(len(ip))
+	copy(ip[16:20], pa.Addr[:4])
+	sum := a.Sum + uint32(len(ip)) + uint32(pa.Addr[0])<<8 + uint32(pa.Addr[1]) + uint32(pa.Addr[2])<<8 + uint32(pa.Addr[3])
 	for sum>>16 != 0 {
 		sum = sum>>16 + sum&0xffff
 	}
@@ -75,8 +77,9 @@ func TestW1OuterHeader(t *testing.T) {
 			if err := set.Validate(); err != nil {
 				t.Fatal(err)
 			}
-			f := Compile(set, hopMAC)
-			a := f.Adj(f.Lookup4(1, 0x0a01010c), c.source)
+			f := compile(set, hopMAC)
+			e := f.Lookup4(1, 0x0a01010c)
+			a := f.Adj(e, c.source)
 			if a.State != AdjReady || a.Port != 1 || a.Len != c.size || a.V6 != (c.source == 2) {
 				t.Fatalf("adjacency %+v", a)
 			}
@@ -86,7 +89,7 @@ func TestW1OuterHeader(t *testing.T) {
 				}
 			}
 
-			p := gopacket.NewPacket(complete(a, inner), layers.LayerTypeEthernet, gopacket.Default)
+			p := gopacket.NewPacket(complete(a, f.Remote(e), inner), layers.LayerTypeEthernet, gopacket.Default)
 			if e := p.ErrorLayer(); e != nil {
 				t.Fatal(e.Error())
 			}
@@ -156,7 +159,7 @@ func TestM5Limit(t *testing.T) {
 		{1280, 2, "2001:db8:2::20", 1218},
 		{9702, 0, "192.168.2.20", 9660},
 	} {
-		f := Compile(outerPolicy(c.pa, c.mtu), hopMAC)
+		f := compile(outerPolicy(c.pa, c.mtu), hopMAC)
 		if got := f.Adj(f.Lookup4(1, 0x0a01010c), c.source).Limit; got != c.want {
 			t.Errorf("MTU %d, to %s: limit %d, want %d", c.mtu, c.pa, got, c.want)
 		}

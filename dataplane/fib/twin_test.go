@@ -123,6 +123,44 @@ func (t *twin) nextHop(s int, dst netip.Addr) (netip.Addr, bool) {
 	return ways[0].hop, true
 }
 
+// bookOf is a Book of a valid set.
+func bookOf(s *policy.Set) *policy.Book {
+	b := policy.NewBook()
+	if _, err := b.Apply(puts(s)); err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// puts is the set as changes.
+func puts(s *policy.Set) (all []policy.Change) {
+	all = make([]policy.Change, 0, len(s.LookupRecords)+len(s.VirtualSubnets)+100)
+	all = appendPuts(all, s.Ports)
+	all = appendPuts(all, s.ProviderAddresses)
+	all = appendPuts(all, s.ProviderRoutes)
+	all = appendPuts(all, s.VirtualSubnets)
+	return appendPuts(all, s.LookupRecords)
+}
+
+func appendPuts[O policy.Object](to []policy.Change, objects []O) []policy.Change {
+	for _, o := range objects {
+		to = append(to, policy.Change{Verb: policy.Put, Object: o})
+	}
+	return to
+}
+
+// devicesOf has all ports open, in their order.
+func devicesOf(s *policy.Set) Devices {
+	d := Devices{}
+	for i, p := range s.Ports {
+		d[p.Name] = Device{uint16(i), p.MAC}
+	}
+	return d
+}
+
+// compile makes a FIB of a valid set.
+func compile(s *policy.Set, r Resolve) *FIB { return NewCompiler().Compile(bookOf(s), devicesOf(s), r) }
+
 func pick[T any](r *rand.Rand, of []T) T { return of[r.IntN(len(of))] }
 
 // Small pools make collisions: CAs shared by domains, PAs near one another.
@@ -243,11 +281,8 @@ func TestTwin(t *testing.T) {
 	r := random(t)
 	states, hits := map[AdjState]int{}, 0
 	for range 300 {
-		set := randomSet(r)
-		if err := set.Validate(); err != nil {
-			t.Fatalf("the generator made an invalid set: %v", err)
-		}
-		f, w := Compile(set, neighbors), newTwin(set)
+		set := bookOf(randomSet(r)).Set() // with its lists in the order in which a Book has them
+		f, w := compile(set, neighbors), newTwin(set)
 		w.checkDomains(t, f, r)
 		w.checkPAs(t, f, r)
 		for range 400 {
@@ -286,7 +321,7 @@ func (w *twin) checkDomains(t *testing.T, f *FIB, r *rand.Rand) {
 	if len(f.Ports) != len(w.set.Ports) {
 		t.Fatalf("%d ports, want %d", len(f.Ports), len(w.set.Ports))
 	}
-	for i, p := range w.set.Ports {
+	for i, p := range w.set.Ports { // indexes are as devicesOf gives them
 		if got := f.Ports[i]; got.Role != p.Role || got.VSID != uint32(p.VSID) || got.MAC != p.MAC || int(got.MTU) != p.MTU || got.RD != f.Domain(uint32(p.VSID)) {
 			t.Fatalf("port %v compiled to %v", p, got)
 		}
@@ -400,16 +435,16 @@ func (w *twin) checkAdj(t *testing.T, f *FIB, s int, rec *policy.LookupRecord, s
 	hop, ok := w.nextHop(s, rec.PA)
 	switch {
 	case src.Prefix.Addr().Is4() != rec.PA.Is4(): // W14
-		if a.State != AdjFamily || a.NextHop != None {
+		if a.State != AdjFamily || a.NextHop != NoRoute {
 			t.Fatalf("from %v to %v: %+v, want a clash of families", src, rec.PA, a)
 		}
 		return
 	case !ok:
-		if a.State != AdjNoRoute || a.NextHop != None {
+		if a.State != AdjNoRoute || a.NextHop != NoRoute {
 			t.Fatalf("from %v to %v: %+v, want no route", src, rec.PA, a)
 		}
 		return
-	case a.NextHop == None:
+	case a.NextHop == NoRoute:
 		t.Fatalf("from %v to %v: %+v, want next hop %v", src, rec.PA, a, hop)
 	}
 	n := f.NextHops[a.NextHop]

@@ -120,7 +120,7 @@ func (w *Worker) route(f *fib.FIB, p *fib.Port, o *outbound) {
 	case v.Adj != nil && v.Drop == count.Kept && w.Modes[dst.Mode] != nil:
 		lane := &w.lanes[dst.Mode]
 		lane.pkts[lane.n] = m
-		lane.hops[lane.n] = fib.Hop{Entry: dst, Adj: v.Adj, Hash: packet.FlowHash(frame, l)}
+		lane.hops[lane.n] = fib.Hop{Entry: dst, PA: f.Remote(dst), Adj: v.Adj, Hash: packet.FlowHash(frame, l)}
 		lane.n++
 	case v.Drop != count.Kept:
 		w.refuse(m, l, v)

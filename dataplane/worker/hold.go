@@ -22,11 +22,11 @@ type hold struct {
 type held struct {
 	m       *mbuf.Mbuf
 	in      uint16 // port it came from
-	nextHop uint16 // in the FIB of Worker.version
+	nextHop uint32 // in the FIB of Worker.version
 }
 
 // wait holds a packet for its next hop, or drops it when too many wait already.
-func (w *Worker) wait(m *mbuf.Mbuf, nextHop uint16) {
+func (w *Worker) wait(m *mbuf.Mbuf, nextHop uint32) {
 	h := &w.held
 	same := 0
 	for i := range h.pkts[:h.n] {

@@ -21,7 +21,7 @@ const (
 // IPv4, IPv6 or ARP in it, within the Adj's limit. drops[i] is set where that
 // could not be done, and packet i is then unchanged.
 //
-//  1. copy the prepared outer header
+//  1. copy the prepared outer header, set the destination PA
 //  2. length, identification, DSCP and ECN, checksum (W12, W16)
 //  3. key: the destination's VSID and the FlowID (W3, W5, W15)
 //  4. inner destination MAC (L12)
@@ -50,7 +50,9 @@ func (n *NVGRE) Egress(pkts []*mbuf.Mbuf, hops []fib.Hop, drops []count.Reason) 
 			ip[1] = tos
 			binary.BigEndian.PutUint16(ip[2:], length)
 			binary.BigEndian.PutUint16(ip[4:], n.id)
-			sum := a.Sum + uint32(tos) + uint32(length) + uint32(n.id)
+			pa := binary.BigEndian.Uint32(h.PA.Addr[:])
+			binary.BigEndian.PutUint32(ip[16:], pa)
+			sum := a.Sum + pa>>16 + pa&0xffff + uint32(tos) + uint32(length) + uint32(n.id)
 			sum = sum>>16 + sum&0xffff
 			binary.BigEndian.PutUint16(ip[10:], ^uint16(sum>>16+sum))
 			n.id++
@@ -59,6 +61,7 @@ func (n *NVGRE) Egress(pkts []*mbuf.Mbuf, hops []fib.Hop, drops []count.Reason) 
 			ip.SetTrafficClass(tos)
 			ip.SetFlowLabel(flow & 0xfffff) // W17
 			ip.SetPayloadLen(uint16(packet.NVGRELen + size))
+			ip.SetDst(h.PA.Addr)
 		}
 		binary.BigEndian.PutUint32(d[inner-keyFromInner:], h.Entry.VSID<<8|uint32(packet.FlowID(flow)))
 		*(*packet.MAC)(d[inner:]) = h.Entry.MAC

@@ -1,0 +1,298 @@
+package fib
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"paca/dataplane/packet"
+	"paca/dataplane/policy"
+)
+
+// content is all that can be asked of a FIB, without the indexes by which it
+// knows things and without what nothing refers to.
+func content(f *FIB) []string {
+	domain := map[uint32]uint32{} // its smallest VSID
+	for s := range f.subnets.all() {
+		if v, ok := domain[s.rd]; !ok || s.vsid < v {
+			domain[s.rd] = s.vsid
+		}
+	}
+	var all []string
+	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	for s := range f.subnets.all() {
+		add("subnet %d in %d", s.vsid, domain[s.rd])
+	}
+	for i, p := range f.Ports {
+		p.RD = domain[p.RD]
+		add("port %d %+v", i, p)
+	}
+	for i, p := range f.PAs {
+		add("PA %d %+v", i, p)
+	}
+	entry := func(rd uint32, ca netip.Addr, e *Entry) {
+		at := fmt.Sprintf("%v in %d: VSID %d %v %v flags %d", ca, domain[rd], e.VSID, e.MAC, e.Mode, e.Flags)
+		if f.Lookup(rd, ca) != e && *f.Lookup(rd, ca) != *e {
+			add("%s CANNOT BE FOUND", at)
+		}
+		switch e.Flags {
+		case LocalVM:
+			add("%s local %+v", at, f.Locals[e.Dest])
+		case RouterCA:
+			add("%s", at)
+		default:
+			r := f.Remote(e)
+			add("%s behind %v", at, unflat(r.Addr, r.V6))
+			for s := range f.PAs {
+				a := *f.Adj(e, uint16(s))
+				hop := Neighbor{}
+				if a.NextHop != NoRoute {
+					hop = f.NextHops[a.NextHop]
+					a.NextHop = 0
+				}
+				add("%s from PA %d %+v over %+v", at, s, a, hop)
+			}
+		}
+	}
+	n := 0
+	for s := range f.table4.all() {
+		entry(uint32(s.key>>32), addr4(uint32(s.key)), &s.Entry)
+		n++
+	}
+	for s := range f.table6.all() {
+		var b [16]byte
+		for i := range 8 {
+			b[i], b[8+i] = byte(s.hi>>(56-8*i)), byte(s.lo>>(56-8*i))
+		}
+		entry(s.rd, netip.AddrFrom16(b), &s.Entry)
+		n++
+	}
+	if n != f.Records() {
+		add("%d RECORDS COUNTED AS %d", n, f.Records())
+	}
+	slices.Sort(all)
+	return all
+}
+
+// sameAs fails when two FIBs answer differently.
+func sameAs(t *testing.T, got, want *FIB) {
+	t.Helper()
+	same(t, content(got), content(want))
+}
+
+func same(t *testing.T, got, want []string) {
+	t.Helper()
+	if slices.Equal(got, want) {
+		return
+	}
+	for _, s := range got {
+		if _, found := slices.BinarySearch(want, s); !found {
+			t.Errorf("too much: %s", s)
+		}
+	}
+	for _, s := range want {
+		if _, found := slices.BinarySearch(got, s); !found {
+			t.Errorf("missing: %s", s)
+		}
+	}
+	t.FailNow()
+}
+
+// randomChanges is a change set, of what randomSet makes and of what is there;
+// whether it is valid, the Book finds out.
+func randomChanges(r *rand.Rand, b *policy.Book, next *policy.Set) (all []policy.Change) {
+	now := b.Set()
+	used := map[policy.Key]bool{}
+	add := func(v policy.Verb, o policy.Object) {
+		if !used[o.Key()] {
+			used[o.Key()] = true
+			all = append(all, policy.Change{Verb: v, Object: o})
+		}
+	}
+	for range 1 + r.IntN(6) {
+		switch k := r.IntN(24); {
+		case k < 8 && len(next.LookupRecords) > 0:
+			rec := pick(r, next.LookupRecords)
+			rec.MAC = randomMAC(r)
+			for _, old := range now.LookupRecords { // its CA is another's, whose place it takes
+				if old.VSID == rec.VSID && old.CA == rec.CA && old.MAC != rec.MAC && !rec.CA.IsUnspecified() {
+					add(policy.Delete, old)
+				}
+			}
+			add(policy.Put, rec)
+		case k < 11 && len(now.LookupRecords) > 0:
+			rec := pick(r, now.LookupRecords)
+			if !rec.Router() {
+				rec.PA = randomPA(r)
+			}
+			add(policy.Put, rec)
+		case k < 15 && len(now.LookupRecords) > 0:
+			add(policy.Delete, pick(r, now.LookupRecords))
+		case k < 17:
+			add(policy.Put, pick(r, next.VirtualSubnets))
+		case k == 17 && len(now.VirtualSubnets) > 0:
+			vs := pick(r, now.VirtualSubnets)
+			add(policy.Delete, vs)
+			for _, rec := range now.LookupRecords {
+				if rec.VSID == vs.VSID {
+					add(policy.Delete, rec)
+				}
+			}
+		case k == 18 && len(now.VirtualSubnets) > 1: // two subnets swap prefixes, and their routers
+			x, y := pick(r, now.VirtualSubnets), pick(r, now.VirtualSubnets)
+			for _, rec := range now.LookupRecords {
+				if rec.VSID == x.VSID || rec.VSID == y.VSID {
+					add(policy.Delete, rec)
+				}
+			}
+			x.Prefixes, y.Prefixes = y.Prefixes, x.Prefixes
+			if r.IntN(2) == 0 {
+				x.Mode = policy.Rewrite - x.Mode
+			}
+			add(policy.Put, x)
+			add(policy.Put, y)
+			if ca, ok := policy.RouterCA(x.Prefixes[0]); ok && r.IntN(2) == 0 {
+				add(policy.Put, policy.LookupRecord{VSID: x.VSID, CA: ca, MAC: randomMAC(r), PA: policy.RouterPA})
+			}
+		case k == 19:
+			add(policy.Put, pick(r, next.Ports))
+		case k == 20 && len(now.Ports) > 0:
+			add(policy.Delete, pick(r, now.Ports))
+		case k == 21 && len(next.ProviderAddresses) > 0:
+			add(policy.Put, pick(r, next.ProviderAddresses))
+		case k == 22 && len(now.ProviderAddresses) > 0:
+			add(policy.Delete, pick(r, now.ProviderAddresses))
+		case k == 23 && len(next.ProviderRoutes) > 0 && r.IntN(2) == 0:
+			add(policy.Put, pick(r, next.ProviderRoutes))
+		case k == 23 && len(now.ProviderRoutes) > 0:
+			add(policy.Delete, pick(r, now.ProviderRoutes))
+		}
+	}
+	return all
+}
+
+// Whatever the changes, an Update answers as a Compile of the same policy does,
+// and every version before it as it did.
+func TestUpdateIsCompile(t *testing.T) {
+	r := random(t)
+	const steps = 60
+	updates, recompiled := 0, 0
+	for range 25 {
+		b := bookOf(randomSet(r))
+		d := Devices{}
+		plug := func() {
+			for _, p := range b.Set().Ports {
+				if _, open := d[p.Name]; !open && r.IntN(8) > 0 {
+					taken := map[uint16]bool{}
+					for _, dev := range d {
+						taken[dev.Index] = true
+					}
+					i := uint16(r.IntN(4))
+					for taken[i] {
+						i++
+					}
+					d[p.Name] = Device{i, packet.MAC{2, 8, byte(r.IntN(3))}}
+				}
+			}
+			for name := range d {
+				if _, exists := b.Get(policy.Port{Name: name}.Key()); !exists || r.IntN(40) == 0 {
+					delete(d, name)
+				}
+			}
+		}
+		plug()
+		mood := neighbors
+		c := NewCompiler()
+		f := c.Compile(b, d, mood)
+		type version struct {
+			f       *FIB
+			content []string
+		}
+		versions := []version{{f, content(f)}}
+		for range steps {
+			var applied []policy.Change
+			for range 1 + r.IntN(2) { // several sets may come into force at once
+				next := randomSet(r)
+				if len(b.Set().VirtualSubnets) > 0 {
+					next.VirtualSubnets = append(next.VirtualSubnets, b.Set().VirtualSubnets...)
+				}
+				for range 20 {
+					changes := randomChanges(r, b, next)
+					if some, err := b.Apply(changes); err == nil {
+						r.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+						applied = append(applied, some...)
+						break
+					}
+				}
+			}
+			if r.IntN(4) == 0 {
+				d = maps.Clone(d)
+				plug()
+			}
+			switch r.IntN(10) {
+			case 0:
+				mood = unresolved
+			case 1, 2:
+				mood = neighbors
+			case 3:
+				mood = hopMAC
+			}
+			g := c.Update(applied, b, d, mood)
+			updates++
+			if len(g.remotes) > 0 && len(f.remotes) > 0 && &g.remotes[0] != &f.remotes[0] {
+				recompiled++
+			}
+			if g.Version != f.Version+1 {
+				t.Fatalf("version %d after %d", g.Version, f.Version)
+			}
+			now := content(g)
+			same(t, now, content(NewCompiler().Compile(b, d, mood)))
+			versions = append(versions, version{g, now})
+			if r.IntN(3) == 0 {
+				h := g.WithNeighbors(hopMAC)
+				versions = append(versions, version{h, content(h)})
+			}
+			f = g
+		}
+		for _, v := range versions {
+			same(t, content(v.f), v.content)
+		}
+		c.audit(t)
+	}
+	t.Logf("%d updates, %d with other PAs of the fabric", updates, recompiled)
+}
+
+// audit counts references again, and what is kept without any.
+func (c *Compiler) audit(t *testing.T) {
+	t.Helper()
+	remotes, locals := make([]uint32, len(c.remotes.refs)), make([]uint32, len(c.locals.refs))
+	count := func(e *Entry) {
+		switch e.Flags {
+		case 0:
+			remotes[e.Dest]++
+		case LocalVM:
+			locals[e.Dest]++
+		}
+	}
+	for s := range c.fib.table4.all() {
+		count(&s.Entry)
+	}
+	for s := range c.fib.table6.all() {
+		count(&s.Entry)
+	}
+	if !slices.Equal(remotes, c.remotes.refs) || !slices.Equal(locals, c.locals.refs) {
+		t.Fatalf("references counted %v and %v, are %v and %v", c.remotes.refs, c.locals.refs, remotes, locals)
+	}
+	idle := 0
+	for _, n := range remotes {
+		if n == 0 {
+			idle++
+		}
+	}
+	if idle != c.remotes.idle+len(c.remotes.free) || c.remotes.untidy() || c.locals.untidy() {
+		t.Fatalf("%d of %d PAs without references, %d counted", idle, len(remotes), c.remotes.idle)
+	}
+}
