@@ -39,7 +39,7 @@ func TestHostFile(t *testing.T) {
 		Neighbors: []Neighbor{{Port: "uplink0", Address: netip.MustParseAddr("192.168.1.1"), MAC: [6]byte{2, 0, 0, 0, 1, 1}}},
 		NVGRE:     NVGRE{FlowID: FlowIDZero, DSCPECN: DSCPECNZero},
 		Policy:    PolicySource{Store: "memory", Seed: "testdata/policy.toml"},
-		Control:   Control{Socket: "/run/paca/host1.sock", Group: "operators"},
+		Control:   Control{Socket: "/run/paca/host1.sock", Group: "operators", ReadGroup: "watchers"},
 		Metrics:   Metrics{Listen: "[::1]:9470"},
 		Log:       Log{Level: slog.LevelDebug},
 		doc:       got.doc,
@@ -201,7 +201,7 @@ func TestHostFileFaults(t *testing.T) {
 		{`[workers]`, "[[ports]]\n[workers]", `10: ports: unknown key; did you mean port?`},
 		{`[host]`, `[[host]]`, `2: host: is a list, not a table; write [host]`},
 		{"[nvgre]\nflow_id = \"zero\"\ndscp_ecn = \"zero\"", "nvgre = 1", `63: neighbor[0].nvgre: unknown key; known here: port, address, mac`},
-		{`[host]`, "log = 3\n[host]", `78: not TOML: Key 'log' has already been defined.`},
+		{`[host]`, "log = 3\n[host]", `79: not TOML: Key 'log' has already been defined.`},
 		{`name = "host1"`, `name = host1`, `3: host.name: not TOML: expected value but found "host" instead`},
 		{`name = "host1"`, `name = "host1"` + "\n" + `name = "host2"`, `4: host.name: not TOML: Key 'host.name' has already been defined.`},
 
@@ -283,10 +283,12 @@ func TestHostFileFaults(t *testing.T) {
 		{`"memory"`, `"sqlite:/x"`, `67: policy.store: "sqlite:/x" is not a store; use "memory"`},
 		{`/run/paca/host1.sock`, `host1.sock`, `71: control.socket: "host1.sock" is not an absolute path; start it with /`},
 		{`/run/paca/host1.sock`, `/run/` + strings.Repeat("x", 103), `71: control.socket: path of 108 bytes is too long for a socket; use at most 107`},
-		{`"[::1]:9470"`, `"9470"`, `75: metrics.listen: "9470" is not host:port; write 127.0.0.1:9470, or "" for none`},
-		{`"[::1]:9470"`, `"localhost:http"`, `75: metrics.listen: "http" is not a TCP port; use 1 to 65535`},
-		{`"[::1]:9470"`, `"a b:9470"`, `75: metrics.listen: "a b" is neither an address nor a host's name; write 127.0.0.1:9470`},
-		{`"debug"`, `"loud"`, `78: log.level: "loud" is unknown; use one of "debug", "info", "warn", "error"`},
+		{`"watchers"`, `"a b"`, `73: control.read_group: "a b" is not a name; use up to 63 letters, digits, dots, dashes and underscores, the first a letter or digit`},
+		{`/run/paca/host1.sock`, `/run/` + strings.Repeat("x", 100), `73: control.read_group: the socket for it would be /run/` + strings.Repeat("x", 100) + `.ro: path of 108 bytes is too long for a socket; use at most 107`},
+		{`"[::1]:9470"`, `"9470"`, `76: metrics.listen: "9470" is not host:port; write 127.0.0.1:9470, or "" for none`},
+		{`"[::1]:9470"`, `"localhost:http"`, `76: metrics.listen: "http" is not a TCP port; use 1 to 65535`},
+		{`"[::1]:9470"`, `"a b:9470"`, `76: metrics.listen: "a b" is neither an address nor a host's name; write 127.0.0.1:9470`},
+		{`"debug"`, `"loud"`, `79: log.level: "loud" is unknown; use one of "debug", "info", "warn", "error"`},
 	})
 }
 

@@ -142,8 +142,9 @@ type PolicySource struct {
 
 // Control is [control].
 type Control struct {
-	Socket string // absolute path of the Unix socket
-	Group  string // who besides root may use it
+	Socket    string // absolute path of the Unix socket
+	Group     string // who besides root may use it
+	ReadGroup string // who may look, over Socket + ReadOnlySuffix; "" = nobody else
 }
 
 // Metrics is [metrics].
@@ -155,6 +156,9 @@ type Metrics struct {
 type Log struct {
 	Level slog.Level
 }
+
+// ReadOnlySuffix is what the path of the socket for control.read_group ends in.
+const ReadOnlySuffix = ".ro"
 
 // DefaultGroup is control.group unless the file says otherwise.
 const DefaultGroup = "paca"
@@ -279,6 +283,11 @@ func (c *Config) read(root *table) {
 	root.table("control", func(t *table) {
 		optional(t, "socket", &c.Control.Socket, socketPath)
 		optional(t, "group", &c.Control.Group, name)
+		if optional(t, "read_group", &c.Control.ReadGroup, name) {
+			if err := checkSocketPath(c.Control.Socket + ReadOnlySuffix); err != nil {
+				t.doc.addFault(t.key("read_group"), "the socket for it would be %s%s: %v", c.Control.Socket, ReadOnlySuffix, err)
+			}
+		}
 	})
 	root.table("metrics", func(t *table) {
 		optional(t, "listen", &c.Metrics.Listen, listenAddress)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,8 @@ import (
 type Socket struct {
 	Path  string // absolute
 	Group string // who besides root may connect
+	// GroupKey is what faults call the group: by default "control.group".
+	GroupKey string
 	// GroupOptional lets a missing group pass with a warning: it is the default,
 	// nobody asked for it.
 	GroupOptional bool
@@ -51,7 +54,7 @@ func (e *KeyError) Unwrap() error { return e.Err }
 func Listen(s Socket, log *slog.Logger) (net.Listener, error) {
 	gid, err := s.gid(log)
 	if err != nil {
-		return nil, &KeyError{"control.group", err}
+		return nil, &KeyError{cmp.Or(s.GroupKey, "control.group"), err}
 	}
 	l, err := s.listen(gid)
 	if err != nil {
@@ -65,7 +68,7 @@ func (s Socket) gid(log *slog.Logger) (int, error) {
 	g, err := user.LookupGroup(s.Group)
 	if err != nil {
 		if s.GroupOptional {
-			log.Warn("no such group: only root may use the control socket", "key", "control.group", "group", s.Group, "socket", s.Path)
+			log.Warn("no such group: only root may use the control socket", "key", cmp.Or(s.GroupKey, "control.group"), "group", s.Group, "socket", s.Path)
 			return -1, nil
 		}
 		return 0, fmt.Errorf("%w: %q; create it with groupadd --system %s, or name another", ErrNoGroup, s.Group, s.Group)
