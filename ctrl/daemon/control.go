@@ -142,9 +142,12 @@ func changed(old, new []fib.Neighbor) bool {
 
 func source(pa *fib.PA) neigh.Source { return neigh.Source{MAC: pa.MAC, Addr: addrOf(pa)} }
 
-func addrOf(pa *fib.PA) netip.Addr {
-	if pa.V6 {
-		return netip.AddrFrom16(pa.Addr)
+func addrOf(pa *fib.PA) netip.Addr { return address(&pa.Addr, pa.V6) }
+
+// address is an address as the FIB has it.
+func address(b *[16]byte, v6 bool) netip.Addr {
+	if v6 {
+		return netip.AddrFrom16(*b)
 	}
-	return netip.AddrFrom4([4]byte(pa.Addr[:4]))
+	return netip.AddrFrom4([4]byte(b[:4]))
 }

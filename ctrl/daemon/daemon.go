@@ -8,11 +8,15 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
+	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,11 +27,11 @@ import (
 	"paca/conf"
 	"paca/ctrl/metrics"
 	"paca/ctrl/server"
-	"paca/dataplane/count"
+	"paca/ctrl/store"
 	"paca/dataplane/dpdk"
 	"paca/dataplane/fib"
+	"paca/dataplane/mbuf"
 	"paca/dataplane/neigh"
-	"paca/dataplane/packet"
 	"paca/dataplane/policy"
 	"paca/dataplane/port"
 	"paca/dataplane/port/ethdev"
@@ -43,12 +47,19 @@ type host struct {
 	log     *slog.Logger
 	started time.Time
 
-	set     *policy.Set
-	fib     atomic.Pointer[fib.FIB]
-	pool    *dpdk.Mempool
-	ports   []*ethdev.Port
-	workers []*worker.Worker
-	control *control
+	store    store.Store
+	requests chan *request
+	fib      atomic.Pointer[fib.FIB]
+	pool     *dpdk.Mempool
+	workers  []*worker.Worker
+	running  bool // workers are
+	control  *control
+
+	mu       sync.RWMutex // of what follows; reports read, applyAll writes
+	book     *policy.Book
+	revision uint64 // of the Book, as the store counts
+	compiler *fib.Compiler
+	slots    [dpdk.MaxPorts]*slot
 
 	closers []func() // what Run undoes, last first
 }
@@ -56,21 +67,27 @@ type host struct {
 // Run starts a host from a host file, serves until ctx ends, and undoes all it
 // did. An error that holds a *conf.Fault is a fault of configuration, or of the
 // machine that was configured for; nothing is left behind either way.
-func Run(ctx context.Context, file, version string) error {
+//
+// recoverFrom, unless empty, is a policy file that takes the place of a store
+// that cannot be read; the store's file is kept under another name.
+func Run(ctx context.Context, file, recoverFrom, version string) error {
 	c, err := conf.Load(file)
 	if err != nil {
 		return err
 	}
-	h := &host{conf: c, version: version, log: slog.Default(), started: time.Now()}
+	h := &host{conf: c, version: version, log: slog.Default(), started: time.Now(), requests: make(chan *request, maxBatch), compiler: fib.NewCompiler()}
 	slog.SetLogLoggerLevel(c.Log.Level)
-	if h.set, err = plan(c); err != nil {
+	if h.book, err = hostBook(c); err != nil {
 		return err
 	}
 	defer h.undo()
 	for _, step := range []func(context.Context) error{
 		h.claimSocket, // first of what touches the machine: it tells whether we run already
+		func(context.Context) error { return h.openStore(recoverFrom) },
+		h.startDPDK,
+		h.makeWorkers,
 		h.openPorts,
-		h.publish,
+		h.compile, // policy is in force before the first packet
 		h.startWorkers,
 		h.startControl,
 		h.serveMetrics,
@@ -79,8 +96,8 @@ func Run(ctx context.Context, file, version string) error {
 			return err
 		}
 	}
-	h.log.Info("forwarding", "host", c.Host.Name, "version", version, "ports", len(h.ports), "workers", len(h.workers),
-		"lookup_records", len(h.set.LookupRecords), "socket", c.Control.Socket)
+	h.log.Info("forwarding", "host", c.Host.Name, "version", version, "ports", h.book.Len(policy.KindPort), "workers", len(h.workers),
+		"lookup_records", h.book.Len(policy.KindLookupRecord), "revision", h.revision, "socket", c.Control.Socket)
 	notify(daemon.SdNotifyReady)
 	<-ctx.Done()
 	notify(daemon.SdNotifyStopping)
@@ -137,14 +154,90 @@ func (h *host) claimSocket(context.Context) error {
 	return nil
 }
 
-// openPorts starts DPDK and the devices.
-func (h *host) openPorts(context.Context) error {
+// openStore reads the policy that was in force when the host last ran, or the
+// seed when there never was any.
+func (h *host) openStore(recoverFrom string) error {
+	c := h.conf.Policy
+	open := func() (err error) { h.store, err = store.Open(c.Store); return }
+	err := open()
+	if recoverFrom != "" && (errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrNewer)) {
+		aside, moveErr := setAside(c.Store)
+		if moveErr != nil {
+			return h.fault("policy.store", moveErr)
+		}
+		h.log.Warn("the store cannot be read and was set aside", "error", err, "kept_as", aside, "policy_from", recoverFrom)
+		err = open()
+	}
+	if err != nil {
+		return h.fault("policy.store", err)
+	}
+	h.atEnd(func() {
+		if err := h.store.Close(); err != nil {
+			h.log.Error("store", "error", err)
+		}
+	})
+	revision, objects := h.store.Load()
+	h.revision = uint64(revision)
+	if h.revision == 0 {
+		return h.seed(cmp.Or(recoverFrom, c.Seed))
+	}
+	if recoverFrom != "" {
+		h.log.Warn("the store is sound: --recover-from is not needed and has no effect", "revision", h.revision)
+	}
+	var chunk []policy.Change
+	apply := func() error {
+		_, err := h.book.Apply(chunk)
+		chunk = chunk[:0]
+		if err != nil {
+			return h.fault("policy.store", fmt.Errorf("stored policy and the host file contradict each other: %w", err))
+		}
+		return nil
+	}
+	for o, err := range objects {
+		if err != nil {
+			return h.fault("policy.store", err)
+		}
+		if chunk = append(chunk, policy.Change{Verb: policy.Put, Object: o}); len(chunk) == 10000 {
+			if err := apply(); err != nil {
+				return err
+			}
+		}
+	}
+	return apply()
+}
+
+// seed is the first policy of a store.
+func (h *host) seed(file string) error {
+	if file == "" {
+		return nil
+	}
+	applied, err := seed(h.book, file)
+	if err != nil || len(applied) == 0 {
+		return err
+	}
+	revision, err := h.store.Commit([][]policy.Change{applied})
+	if err != nil {
+		return h.fault("policy.store", err)
+	}
+	h.revision = uint64(revision)
+	return nil
+}
+
+// setAside renames the file of a bolt store and says how.
+func setAside(spec string) (string, error) {
+	_, path, _ := strings.Cut(spec, ":")
+	aside := path + ".unreadable-" + time.Now().UTC().Format("20060102T150405")
+	return aside, os.Rename(path, aside)
+}
+
+// startDPDK starts the EAL and makes the pool of buffers.
+func (h *host) startDPDK(context.Context) error {
 	c := h.conf
 	others, err := cores(c)
 	if err != nil {
 		return err
 	}
-	args, err := ealArgs(c)
+	args, err := h.ealArgs()
 	if err != nil {
 		return err
 	}
@@ -155,29 +248,48 @@ func (h *host) openPorts(context.Context) error {
 		return h.fault("eal", err)
 	}
 	mtu := 0
-	for _, p := range c.Ports {
+	for p := range h.ports() {
 		mtu = max(mtu, p.MTU)
 	}
-	n := buffers(len(c.Ports), len(c.Workers.Cores))
-	if h.pool, err = dpdk.NewMempool("paca", n, poolCache, ethdev.DataRoom(mtu)); err != nil {
+	room := ethdev.DataRoom(mtu)
+	if h.pool, err = dpdk.NewMempool("paca", h.buffers(room), poolCache, room); err != nil {
 		return h.fault("eal.memory", err)
 	}
-	for i, p := range c.Ports {
-		e, err := ethdev.New(ethdev.Config{Name: p.Name, Device: p.Device, MTU: p.MTU, TxQueues: len(c.Workers.Cores), Descriptors: descriptors, Pool: h.pool})
-		if err != nil {
-			return h.fault(key("port", i, "device"), err)
-		}
-		h.ports = append(h.ports, e)
-		h.atEnd(func() {
-			if err := e.Close(); err != nil {
-				h.log.Error("port", "error", err)
+	return nil
+}
+
+// ports are those of policy, in the order of the host file, then by name.
+func (h *host) ports() iter.Seq[policy.Port] {
+	return func(yield func(policy.Port) bool) {
+		own := map[string]bool{}
+		for _, p := range h.conf.Ports {
+			own[p.Name] = true
+			if o, ok := h.book.Get(policy.Port{Name: p.Name}.Key()); ok && !yield(o.(policy.Port)) {
+				return
 			}
-		})
-		info := e.Info()
-		if h.set.Ports[i].Role == policy.Uplink {
-			h.set.Ports[i].MAC = info.MAC
 		}
-		h.log.Info("port open", "port", p.Name, "role", p.Role, "device", p.Device, "driver", info.Driver, "mac", packet.MAC(info.MAC), "mtu", p.MTU)
+		for o := range h.book.All(policy.KindPort) {
+			if p := o.(policy.Port); !own[p.Name] && !yield(p) {
+				return
+			}
+		}
+	}
+}
+
+// openPorts opens the ports of policy.
+func (h *host) openPorts(context.Context) error {
+	h.atEnd(h.closeAll)
+	i := 0
+	for p := range h.ports() {
+		if err := h.open(p); err != nil {
+			if i < len(h.conf.Ports) {
+				return h.fault(fmt.Sprintf("port[%d].device", i), err)
+			}
+			// A VM's port that was plugged in and whose other side is gone by
+			// now must not keep the others from running.
+			h.log.Error("port of stored policy does not open; delete it and add it anew", "port", p.Name, "error", err)
+		}
+		i++
 	}
 	return nil
 }
@@ -188,35 +300,32 @@ const (
 	poolCache   = 256
 )
 
-// buffers is enough for every ring to be full, every worker to hold bursts, and
-// every cache to be filled.
-func buffers(ports, workers int) int {
-	perQueue := 2 * descriptors
-	return ports*workers*perQueue + workers*(4*port.MaxBurst+2*poolCache+1024) + 4096
+// buffers is enough for every ring of every port there may be to be full, every
+// worker to hold bursts, and every cache to be filled; less where the memory
+// configured, three quarters of it, holds less.
+func (h *host) buffers(room int) int {
+	workers := len(h.conf.Workers.Cores)
+	want := dpdk.MaxPorts*workers*2*descriptors + workers*(4*port.MaxBurst+2*poolCache+1024) + 4096
+	return min(want, h.conf.EAL.Memory<<20/4*3/(room+int(mbuf.Size)+64))
 }
 
-// publish compiles policy, so that it is in force before the first packet.
-func (h *host) publish(context.Context) error {
+// compile makes the first FIB.
+func (h *host) compile(context.Context) error {
 	for _, n := range h.conf.Neighbors {
 		for _, k := range h.static(n) {
 			h.control.table.AddStatic(k, n.MAC)
 		}
 	}
-	h.fib.Store(fib.Compile(h.set, h.control.resolve))
+	h.fib.Store(h.compiler.Compile(h.book, h.devices(), h.control.resolve))
 	return nil
 }
 
 // static gives the table keys of a static neighbor: one for each VLAN in which a
 // PA of the port has it on link.
 func (h *host) static(n conf.Neighbor) (keys []neigh.Key) {
-	for _, a := range h.set.ProviderAddresses {
-		if a.Port != n.Port || !a.Prefix.Contains(n.Address) {
-			continue
-		}
-		for i, p := range h.set.Ports {
-			if p.Name == n.Port {
-				keys = append(keys, neigh.Key{Port: uint16(i), VLAN: a.VLAN, Addr: n.Address})
-			}
+	for o := range h.book.All(policy.KindProviderAddress) {
+		if a := o.(policy.ProviderAddress); a.Port == n.Port && a.Prefix.Contains(n.Address) {
+			keys = append(keys, neigh.Key{Port: uint16(h.slotOf(n.Port)), VLAN: a.VLAN, Addr: n.Address})
 		}
 	}
 	if len(keys) == 0 {
@@ -225,49 +334,42 @@ func (h *host) static(n conf.Neighbor) (keys []neigh.Key) {
 	return keys
 }
 
-// startWorkers puts one worker on each core. Queues of one port are dealt out to
-// the workers in turn, ports of one queue likewise.
-func (h *host) startWorkers(context.Context) error {
-	n := len(h.conf.Workers.Cores)
-	ports := make([]port.Port, len(h.ports))
-	poll := make([][]worker.Queue, n)
-	for i, p := range h.ports {
-		ports[i] = p
-		for q := range p.Info().RxQueues {
-			w := (i + q) % n
-			if p.Info().RxQueues == n {
-				w = q
-			}
-			poll[w] = append(poll[w], worker.Queue{Port: uint16(i), Queue: q})
-		}
+// makeWorkers makes one worker for each core.
+func (h *host) makeWorkers(context.Context) error {
+	choices := modes.Config{NVGRE: nvgre.Config{
+		ZeroFlowID: h.conf.NVGRE.FlowID == conf.FlowIDZero,
+		ZeroTOS:    h.conf.NVGRE.DSCPECN == conf.DSCPECNZero,
+	}}
+	for i := range h.conf.Workers.Cores {
+		h.workers = append(h.workers, worker.New(worker.Config{
+			FIB:      &h.fib,
+			Modes:    modes.New(choices),
+			MaxPorts: len(h.slots),
+			Pool:     h.pool,
+			TxQueue:  i,
+			Adaptive: h.conf.Workers.Idle == conf.IdleAdaptive,
+			Wake:     h.control.wakeUp,
+		}))
 	}
+	h.control.workers = h.workers
+	return nil
+}
+
+// startWorkers puts each worker on its core.
+func (h *host) startWorkers(context.Context) error {
 	var running sync.WaitGroup
 	h.atEnd(func() {
 		for _, w := range h.workers {
 			w.Stop()
 		}
 		running.Wait()
+		h.running = false
 	})
-	choices := modes.Config{NVGRE: nvgre.Config{
-		ZeroFlowID: h.conf.NVGRE.FlowID == conf.FlowIDZero,
-		ZeroTOS:    h.conf.NVGRE.DSCPECN == conf.DSCPECNZero,
-	}}
-	for i, core := range h.conf.Workers.Cores {
-		w := worker.New(worker.Config{
-			FIB:      &h.fib,
-			Modes:    modes.New(choices),
-			Ports:    ports,
-			Pool:     h.pool,
-			Poll:     poll[i],
-			TxQueue:  i,
-			Adaptive: h.conf.Workers.Idle == conf.IdleAdaptive,
-			Wake:     h.control.wakeUp,
-		})
-		h.workers = append(h.workers, w)
+	for i, w := range h.workers {
 		ready := make(chan error)
 		running.Go(func() {
 			runtime.LockOSThread() // never unlocked: the thread ends with the worker
-			err := pin(core)
+			err := pin(h.conf.Workers.Cores[i])
 			ready <- err
 			if err == nil {
 				w.Run()
@@ -275,11 +377,10 @@ func (h *host) startWorkers(context.Context) error {
 			}
 		})
 		if err := <-ready; err != nil {
-			h.workers = h.workers[:i]
 			return h.fault(fmt.Sprintf("workers.cores[%d]", i), err)
 		}
 	}
-	h.control.workers = h.workers
+	h.running = true
 	return nil
 }
 
@@ -298,12 +399,13 @@ func pin(core int) error {
 	return dpdk.RegisterThread()
 }
 
-// startControl starts the control plane of the provider side.
+// startControl starts the control plane of the provider side, and that of policy.
 func (h *host) startControl(context.Context) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	h.control.start(time.Now())
 	var running sync.WaitGroup
 	running.Go(func() { h.control.run(ctx) })
+	running.Go(func() { h.applyAll(ctx) })
 	h.atEnd(func() { cancel(); running.Wait() })
 	return nil
 }
@@ -327,13 +429,4 @@ func (h *host) serveMetrics(context.Context) error {
 		_ = s.Shutdown(ctx)
 	})
 	return nil
-}
-
-// totals adds up what the workers counted.
-func (h *host) totals() *count.Worker {
-	sum := count.NewWorker(len(h.ports))
-	for _, w := range h.workers {
-		w.Count.AddTo(sum)
-	}
-	return sum
 }

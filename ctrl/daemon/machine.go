@@ -71,7 +71,8 @@ func stayOff(workers int, others *unix.CPUSet) error {
 }
 
 // ealArgs are the EAL's arguments for what was configured.
-func ealArgs(c *conf.Config) ([]string, error) {
+func (h *host) ealArgs() ([]string, error) {
+	c := h.conf
 	// Hosts share nothing with each other or with the file system.
 	args := []string{"--no-telemetry", "-m", strconv.Itoa(c.EAL.Memory)}
 	pages, err := hugepages(c)
@@ -85,7 +86,7 @@ func ealArgs(c *conf.Config) ([]string, error) {
 		args = append(args, "--no-huge", "--no-shconf") // refuses --in-memory
 	}
 	pci := false
-	for _, p := range c.Ports {
+	for p := range h.ports() {
 		pci = pci || !strings.Contains(strings.SplitN(p.Device, ",", 2)[0], ":") || isPCI(p.Device)
 	}
 	if !pci {

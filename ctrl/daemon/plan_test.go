@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"paca/conf"
+	"paca/dataplane/policy"
 )
 
 // writeFiles makes a host file and its policy file from the demo's, each with
@@ -84,11 +85,12 @@ func TestMachineFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.EAL.Memory = 1 << 30 // MiB: more than any machine has
-	if _, err := ealArgs(c); err == nil || !strings.Contains(err.Error(), "eal.hugepages: ") {
+	h := &host{conf: c, book: policy.NewBook()}
+	if _, err := h.ealArgs(); err == nil || !strings.Contains(err.Error(), "eal.hugepages: ") {
 		t.Errorf("no pages: %v", err)
 	}
 	c.EAL.Hugepages = conf.HugepagesAuto
-	if args, err := ealArgs(c); err != nil || !strings.Contains(strings.Join(args, " "), "--no-huge") {
+	if args, err := h.ealArgs(); err != nil || !strings.Contains(strings.Join(args, " "), "--no-huge") {
 		t.Errorf("auto without pages: %v, %v", args, err)
 	}
 }

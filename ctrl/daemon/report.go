@@ -1,12 +1,11 @@
 package daemon
 
 import (
-	"cmp"
 	"iter"
 	"os"
-	"slices"
 	"time"
 
+	"paca/ctrl/api/convert"
 	pacav1 "paca/ctrl/api/paca/v1"
 	"paca/ctrl/metrics"
 	"paca/ctrl/server"
@@ -23,22 +22,25 @@ var _ server.Host = (*report)(nil)
 
 // Status implements server.Host.
 func (h *report) Status() *pacav1.StatusResponse {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	f := h.fib.Load()
 	r := &pacav1.StatusResponse{
 		Name:          h.conf.Host.Name,
 		Version:       h.version,
 		Pid:           int32(os.Getpid()),
 		Started:       h.started.Unix(),
 		UptimeSeconds: uint64(time.Since(h.started).Seconds()),
-		PolicyVersion: 1, // this version applies policy once, at start
-		FibVersion:    h.fib.Load().Version,
+		PolicyVersion: h.revision,
+		FibVersion:    f.Version,
 		Counts: &pacav1.Counts{
-			VirtualSubnets:    uint32(len(h.set.VirtualSubnets)),
-			LookupRecords:     uint32(len(h.set.LookupRecords)),
-			CustomerRoutes:    uint32(len(h.set.CustomerRoutes)),
-			ProviderAddresses: uint32(len(h.set.ProviderAddresses)),
-			ProviderRoutes:    uint32(len(h.set.ProviderRoutes)),
-			Ports:             uint32(len(h.ports)),
-			Neighbors:         uint32(len(h.fib.Load().NextHops)),
+			VirtualSubnets:    uint32(h.book.Len(policy.KindVirtualSubnet)),
+			LookupRecords:     uint32(h.book.Len(policy.KindLookupRecord)),
+			CustomerRoutes:    uint32(h.book.Len(policy.KindCustomerRoute)),
+			ProviderAddresses: uint32(h.book.Len(policy.KindProviderAddress)),
+			ProviderRoutes:    uint32(h.book.Len(policy.KindProviderRoute)),
+			Ports:             uint32(h.book.Len(policy.KindPort)),
+			Neighbors:         uint32(len(f.NextHops)),
 		},
 	}
 	for i, w := range h.workers {
@@ -53,21 +55,34 @@ func (h *report) Status() *pacav1.StatusResponse {
 	return r
 }
 
+// open yields the ports that are open, with their index. The caller holds h.mu.
+func (h *host) openSlots() iter.Seq2[int, *slot] {
+	return func(yield func(int, *slot) bool) {
+		for i, s := range h.slots {
+			if s != nil && !yield(i, s) {
+				return
+			}
+		}
+	}
+}
+
 // Ports implements server.Host.
 func (h *report) Ports() []*pacav1.Port {
-	totals := (*host)(h).totals()
+	h.mu.RLock()
+	defer h.mu.RUnlock()
 	var all []*pacav1.Port
-	for i, p := range h.ports {
-		asked, info, stats, c := h.conf.Ports[i], p.Info(), p.Stats(), &totals.Ports[i]
+	for i, s := range (*host)(h).openSlots() {
+		info, stats, c := s.dev.Info(), s.dev.Stats(), (*host)(h).totals(i)
 		r := &pacav1.Port{
-			Name:   asked.Name,
-			Role:   string(asked.Role),
-			Device: asked.Device,
-			Driver: info.Driver,
-			Mac:    packet.MAC(info.MAC).String(),
-			Mtu:    uint32(asked.MTU),
-			Vsid:   asked.VSID,
-			LinkUp: p.LinkUp(),
+			Name:     s.asked.Name,
+			Role:     s.asked.Role.String(),
+			Device:   s.asked.Device,
+			Driver:   info.Driver,
+			Mac:      packet.MAC(info.MAC).String(),
+			Mtu:      uint32(s.asked.MTU),
+			Vsid:     uint32(s.asked.VSID),
+			LinkUp:   s.dev.LinkUp(),
+			HostFile: h.book.Pinned(s.asked.Key()),
 
 			RxPackets:      c.RxPackets,
 			RxBytes:        c.RxBytes,
@@ -85,8 +100,8 @@ func (h *report) Ports() []*pacav1.Port {
 				TxErrors:   stats.TxErrors,
 			},
 		}
-		if asked.VSID != 0 {
-			r.VmMac = packet.MAC(asked.MAC).String()
+		if !s.asked.MAC.IsZero() {
+			r.VmMac = s.asked.MAC.String()
 		}
 		for _, n := range c.Drops {
 			r.DroppedPackets += n
@@ -99,63 +114,66 @@ func (h *report) Ports() []*pacav1.Port {
 // LookupRecords implements server.Host.
 func (h *report) LookupRecords(match server.Match) iter.Seq[*pacav1.LookupRecord] {
 	return func(yield func(*pacav1.LookupRecord) bool) {
-		f := h.fib.Load()
-		modeOf := map[policy.VSID]policy.Mode{}
-		for _, vs := range h.set.VirtualSubnets {
-			modeOf[vs.VSID] = vs.Mode
-		}
-		records := slices.SortedFunc(slices.Values(h.set.LookupRecords), func(a, b policy.LookupRecord) int {
-			return cmp.Or(cmp.Compare(a.VSID, b.VSID), a.CA.Compare(b.CA), slices.Compare(a.MAC[:], b.MAC[:]))
-		})
-		for _, r := range records {
-			if !match(r.VSID, r.CA, r.PA, r.MAC) {
-				continue
-			}
-			m := &pacav1.LookupRecord{
-				Vsid:       uint32(r.VSID),
-				Ca:         r.CA.String(),
-				Mac:        r.MAC.String(),
-				Pa:         r.PA.String(),
-				Type:       r.Type.String(),
-				Mode:       modeOf[r.VSID].String(),
-				UseVmMac:   r.UseVMMAC,
-				VmName:     r.VMName,
-				CustomerId: r.CustomerID,
-				Context:    r.Context,
-			}
-			h.whereabouts(f, &r, m)
-			if !yield(m) {
+		for _, r := range h.matching(match) {
+			if !yield(r) {
 				return
 			}
 		}
 	}
 }
 
+// matching is gathered before it is told: who reads slowly must not hold h.mu.
+func (h *report) matching(match server.Match) (all []*pacav1.LookupRecord) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	f := h.fib.Load()
+	for r := range h.book.Records() {
+		if !match(r.VSID, r.CA, r.PA, r.MAC) {
+			continue
+		}
+		vs, _ := h.book.Subnet(r.VSID)
+		m := convert.FromObject(r).GetLookupRecord()
+		m.Mode = vs.Mode.String()
+		(*host)(h).whereabouts(f, &r, m)
+		all = append(all, m)
+	}
+	return all
+}
+
 // whereabouts says where the dataplane sends what is for a record.
-func (h *report) whereabouts(f *fib.FIB, r *policy.LookupRecord, m *pacav1.LookupRecord) {
+func (h *host) whereabouts(f *fib.FIB, r *policy.LookupRecord, m *pacav1.LookupRecord) {
 	e := f.Lookup(f.Domain(uint32(r.VSID)), r.CA)
 	switch {
 	case e == nil || e.Flags&fib.RouterCA != 0:
 	case e.Flags&fib.LocalVM != 0:
-		if p := f.Locals[e.Dest].Port; p != fib.None {
-			m.Port = h.conf.Ports[p].Name
-		}
+		m.Port = h.portName(f.Locals[e.Dest].Port)
 	case len(f.PAs) > 0:
 		adj := f.BestAdj(e)
 		m.NextHopState = adj.State.String()
-		if adj.NextHop != fib.None {
+		if adj.NextHop != fib.NoRoute {
 			m.NextHop = f.NextHops[adj.NextHop].Addr.String()
 		}
 	}
 }
 
+// portName is the name of the port with an index, empty if there is none. The
+// caller holds h.mu.
+func (h *host) portName(index uint16) string {
+	if int(index) >= len(h.slots) || h.slots[index] == nil {
+		return ""
+	}
+	return h.slots[index].asked.Name
+}
+
 // Drops implements server.Host.
 func (h *report) Drops() []*pacav1.Drop {
-	totals := (*host)(h).totals()
+	h.mu.RLock()
+	defer h.mu.RUnlock()
 	var all []*pacav1.Drop
-	for i := range h.ports {
+	for i, s := range (*host)(h).openSlots() {
+		c := (*host)(h).totals(i)
 		for r := count.Kept + 1; r < count.NumReasons; r++ {
-			all = append(all, &pacav1.Drop{Port: h.conf.Ports[i].Name, Reason: r.Name(), Help: r.Help(), Packets: totals.Ports[i].Drops[r]})
+			all = append(all, &pacav1.Drop{Port: s.asked.Name, Reason: r.Name(), Help: r.Help(), Packets: c.Drops[r]})
 		}
 	}
 	return all
@@ -163,11 +181,13 @@ func (h *report) Drops() []*pacav1.Drop {
 
 // Neighbors implements server.Host.
 func (h *report) Neighbors() []*pacav1.Neighbor {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
 	h.control.mu.Lock()
 	defer h.control.mu.Unlock()
 	var all []*pacav1.Neighbor
 	for k, e := range h.control.table.All() {
-		n := &pacav1.Neighbor{Port: h.conf.Ports[k.Port].Name, Vlan: uint32(k.VLAN), Address: k.Addr.String(), State: e.State.String()}
+		n := &pacav1.Neighbor{Port: (*host)(h).portName(k.Port), Vlan: uint32(k.VLAN), Address: k.Addr.String(), State: e.State.String()}
 		if !e.MAC.IsZero() {
 			n.Mac = e.MAC.String()
 		}
@@ -176,16 +196,18 @@ func (h *report) Neighbors() []*pacav1.Neighbor {
 	return all
 }
 
-// scrape is a host as a scrape sees it.
+// scrape is a host as Prometheus sees it.
 type scrape host
 
 var _ metrics.Source = (*scrape)(nil)
 
 // Ports implements metrics.Source.
 func (h *scrape) Ports() []metrics.Port {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
 	var all []metrics.Port
-	for i, p := range h.ports {
-		all = append(all, metrics.Port{Name: h.conf.Ports[i].Name, LinkUp: p.LinkUp(), Stats: p.Stats()})
+	for i, s := range (*host)(h).openSlots() {
+		all = append(all, metrics.Port{Name: s.asked.Name, LinkUp: s.dev.LinkUp(), Stats: s.dev.Stats(), Counters: (*host)(h).totals(i)})
 	}
 	return all
 }
@@ -201,6 +223,13 @@ func (h *scrape) Workers() []metrics.Worker {
 
 // FIB implements metrics.Source.
 func (h *scrape) FIB() metrics.FIB {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
 	f := h.fib.Load()
-	return metrics.FIB{Version: f.Version, VirtualSubnets: len(h.set.VirtualSubnets), LookupRecords: len(h.set.LookupRecords), Neighbors: len(f.NextHops)}
+	return metrics.FIB{
+		Version:        f.Version,
+		VirtualSubnets: h.book.Len(policy.KindVirtualSubnet),
+		LookupRecords:  h.book.Len(policy.KindLookupRecord),
+		Neighbors:      len(f.NextHops),
+	}
 }

@@ -28,7 +28,7 @@ var version = "dev"
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
-	var file string
+	var file, recoverFrom string
 	root := &cobra.Command{
 		Use:           "pacad",
 		Short:         "Hyper-V Network Virtualization dataplane of one host",
@@ -47,9 +47,11 @@ func run(args []string) int {
 	withFile := func(c *cobra.Command) {
 		c.Flags().StringVarP(&file, "config", "c", "/etc/paca/paca.toml", "host file")
 	}
-	withFile(add("run", "forward until SIGINT or SIGTERM", func(ctx context.Context) error {
-		return daemon.Run(ctx, file, version)
-	}))
+	forward := add("run", "forward until SIGINT or SIGTERM", func(ctx context.Context) error {
+		return daemon.Run(ctx, file, recoverFrom, version)
+	})
+	withFile(forward)
+	forward.Flags().StringVar(&recoverFrom, "recover-from", "", "policy file (of pacactl export) to start from should the store be unreadable; the store's file is kept under another name")
 	withFile(add("check", "validate the host file and its policy, start nothing", func(context.Context) error {
 		if err := daemon.Check(file); err != nil {
 			return err

@@ -19,8 +19,21 @@ import (
 type File struct {
 	Objects []policy.Object // kind by kind, in the file's order
 
-	conf  *conf.Policy
+	conf  faulter
 	first [policy.KindLookupRecord + 1]int // where the objects of a kind begin
+}
+
+// faulter is a file of conf's.
+type faulter interface {
+	Fault(key, format string, args ...any) *conf.Fault
+}
+
+// Host takes the objects out of a host file: its ports, provider addresses and
+// provider routes.
+func Host(c *conf.Config) *File {
+	f := New(&conf.Policy{Ports: c.Ports, ProviderAddresses: c.ProviderAddresses, ProviderRoutes: c.ProviderRoutes})
+	f.conf = c
+	return f
 }
 
 // Load reads a policy file. The error holds a *conf.Fault for each thing wrong

@@ -1,0 +1,162 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"paca/dataplane/count"
+	"paca/dataplane/dpdk"
+	"paca/dataplane/fib"
+	"paca/dataplane/packet"
+	"paca/dataplane/policy"
+	"paca/dataplane/port"
+	"paca/dataplane/port/ethdev"
+	"paca/dataplane/worker"
+)
+
+// slot is an open port. Its index in host.slots is its port index everywhere.
+type slot struct {
+	dev   *ethdev.Port
+	asked policy.Port
+	base  count.Port // what earlier ports of this index had counted
+}
+
+// open plugs a device in: it gets an index, and the workers poll it. Policy does
+// not send to it before the next FIB.
+func (h *host) open(p policy.Port) error {
+	i := h.freeSlot()
+	if i < 0 {
+		return fmt.Errorf("port %s: %d ports are open, and DPDK has room for no more", p.Name, dpdk.MaxPorts)
+	}
+	workers := len(h.conf.Workers.Cores)
+	dev, err := ethdev.New(ethdev.Config{Name: p.Name, Device: p.Device, MTU: p.MTU, TxQueues: workers, Descriptors: descriptors, Pool: h.pool})
+	if err != nil {
+		return err
+	}
+	s := &slot{dev: dev, asked: p}
+	for _, w := range h.workers {
+		w.Count.Ports[i].AddTo(&s.base)
+	}
+	h.slots[i] = s
+	h.plug()
+	info := dev.Info()
+	h.log.Info("port open", "port", p.Name, "role", p.Role, "device", p.Device, "driver", info.Driver, "mac", packet.MAC(info.MAC), "mtu", p.MTU)
+	return nil
+}
+
+// close plugs a device out. The FIB in force must not send to it any more.
+func (h *host) close(name string) error {
+	i := h.slotOf(name)
+	if i < 0 {
+		return nil
+	}
+	s := h.slots[i]
+	h.settle()
+	h.slots[i] = nil
+	h.plug()
+	h.settle()
+	err := s.dev.Close()
+	h.log.Info("port closed", "port", name)
+	return err
+}
+
+func (h *host) slotOf(name string) int {
+	for i, s := range h.slots {
+		if s != nil && s.asked.Name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// freeSlot is the first index without a port, so that what indexes do not leave
+// behind stays short; -1 when there is none.
+func (h *host) freeSlot() int {
+	for i, s := range h.slots {
+		if s == nil {
+			return i
+		}
+	}
+	return -1
+}
+
+// plug gives the workers the ports that are open. Queues of one port are dealt
+// out to the workers in turn, ports of one queue likewise.
+func (h *host) plug() {
+	n := len(h.workers)
+	plugs := make([]*worker.Plug, n)
+	for i := range plugs {
+		plugs[i] = &worker.Plug{Ports: make([]port.Port, len(h.slots))}
+	}
+	for i, s := range h.slots {
+		if s == nil {
+			continue
+		}
+		queues := s.dev.Info().RxQueues
+		for _, p := range plugs {
+			p.Ports[i] = s.dev
+		}
+		for q := range queues {
+			w := (i + q) % n
+			if queues == n {
+				w = q
+			}
+			plugs[w].Poll = append(plugs[w].Poll, worker.Queue{Port: uint16(i), Queue: q})
+		}
+	}
+	for i, w := range h.workers {
+		w.Plug.Store(plugs[i])
+	}
+}
+
+// settle waits until every running worker has left the FIB and the Plug behind
+// that were in force before.
+func (h *host) settle() {
+	if !h.running {
+		return
+	}
+	for _, w := range h.workers {
+		for end := w.Turns() + 2; w.Turns() < end; {
+			runtime.Gosched()
+			time.Sleep(50 * time.Microsecond)
+		}
+	}
+}
+
+// closeAll is the end of all ports. No worker runs any more.
+func (h *host) closeAll() {
+	for i, s := range h.slots {
+		if s == nil {
+			continue
+		}
+		if err := s.dev.Close(); err != nil {
+			h.log.Error("port", "error", err)
+		}
+		h.slots[i] = nil
+	}
+}
+
+// devices is what the compiler must know of open ports.
+func (h *host) devices() fib.Devices {
+	d := fib.Devices{}
+	for i, s := range h.slots {
+		if s != nil {
+			d[s.asked.Name] = fib.Device{Index: uint16(i), MAC: s.dev.Info().MAC}
+		}
+	}
+	return d
+}
+
+// totals adds up what the workers counted on the port in a slot.
+func (h *host) totals(i int) (sum count.Port) {
+	for _, w := range h.workers {
+		w.Count.Ports[i].AddTo(&sum)
+	}
+	sum.Since(&h.slots[i].base)
+	return sum
+}
+
+// errNotHotPluggable says why a port's change is refused.
+var errNotHotPluggable = errors.New("a port keeps its device, role and MTU; delete it and add it anew")
