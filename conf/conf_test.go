@@ -70,7 +70,7 @@ func TestHostFileDefaults(t *testing.T) {
 	if !reflect.DeepEqual(got, &want) {
 		t.Errorf("read\n%+v, want\n%+v", got, &want)
 	}
-	if got.Host.Name == "" || got.Policy.Store != "memory" || got.Control.Group != DefaultGroup || got.Metrics.Listen != "" {
+	if got.Host.Name == "" || got.Policy.Store != "bolt:/var/lib/paca/policy.db" || got.Control.Group != DefaultGroup || got.Metrics.Listen != "" {
 		t.Errorf("defaults are %+v", got)
 	}
 }
@@ -278,9 +278,9 @@ func TestHostFileFaults(t *testing.T) {
 
 		// the rest
 		{`"zero"`, `"none"`, `64: nvgre.flow_id: "none" is unknown; use one of "hash", "zero"`},
-		{`"memory"`, `"bolt:/var/lib/paca/policy.db"`, `67: policy.store: "bolt:/var/lib/paca/policy.db" is not in this release; use "memory"`},
-		{`"memory"`, `"etcd:https://a:2379,https://b:2379"`, `67: policy.store: "etcd:https://a:2379,https://b:2379" is not in this release; use "memory"`},
-		{`"memory"`, `"sqlite:/x"`, `67: policy.store: "sqlite:/x" is not a store; use "memory"`},
+		{`"memory"`, `"bolt:policy.db"`, `67: policy.store: "bolt:policy.db" has no absolute path; use "bolt:/var/lib/paca/policy.db"`},
+		{`"memory"`, `"etcd:https://a:2379,https://b:2379"`, `67: policy.store: "etcd:https://a:2379,https://b:2379" is not in this release; use "bolt:FILE" or "memory"`},
+		{`"memory"`, `"sqlite:/x"`, `67: policy.store: "sqlite:/x" is not a store; use "bolt:FILE" or "memory"`},
 		{`/run/paca/host1.sock`, `host1.sock`, `71: control.socket: "host1.sock" is not an absolute path; start it with /`},
 		{`/run/paca/host1.sock`, `/run/` + strings.Repeat("x", 103), `71: control.socket: path of 108 bytes is too long for a socket; use at most 107`},
 		{`"watchers"`, `"a b"`, `73: control.read_group: "a b" is not a name; use up to 63 letters, digits, dots, dashes and underscores, the first a letter or digit`},

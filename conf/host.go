@@ -136,7 +136,7 @@ const (
 
 // PolicySource is [policy]: where policy lives.
 type PolicySource struct {
-	Store string // "memory"
+	Store string // "bolt:FILE" or "memory"
 	Seed  string // policy file, applied when the store is empty; "" = none. Relative paths are taken from the host file's directory
 }
 
@@ -175,7 +175,7 @@ func Defaults() Config {
 		EAL:     EAL{Memory: 512, Hugepages: HugepagesAuto},
 		Workers: Workers{Idle: IdleAdaptive},
 		NVGRE:   NVGRE{FlowID: FlowIDHash, DSCPECN: DSCPECNCopy},
-		Policy:  PolicySource{Store: "memory"},
+		Policy:  PolicySource{Store: "bolt:/var/lib/paca/policy.db"},
 		Control: Control{Socket: "/run/paca/paca.sock", Group: DefaultGroup},
 		Log:     Log{Level: slog.LevelInfo},
 	}
@@ -468,12 +468,14 @@ func store(v any) (string, error) {
 	}
 	kind, arg, _ := strings.Cut(s, ":")
 	switch {
-	case s == "memory":
+	case s == "memory", kind == "bolt" && filepath.IsAbs(arg):
 		return s, nil
-	case kind == "bolt" && filepath.IsAbs(arg), kind == "etcd" && arg != "":
-		return s, fmt.Errorf("%q is not in this release; use \"memory\"", s)
+	case kind == "bolt":
+		return s, fmt.Errorf("%q has no absolute path; use \"bolt:/var/lib/paca/policy.db\"", s)
+	case kind == "etcd" && arg != "":
+		return s, fmt.Errorf("%q is not in this release; use \"bolt:FILE\" or \"memory\"", s)
 	default:
-		return s, fmt.Errorf("%q is not a store; use \"memory\"", s)
+		return s, fmt.Errorf("%q is not a store; use \"bolt:FILE\" or \"memory\"", s)
 	}
 }
 

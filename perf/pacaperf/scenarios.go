@@ -59,6 +59,7 @@ port = "uplink"
 address = "192.168.1.1"
 mac = "02:00:00:00:01:01"
 [policy]
+store = "memory"
 seed = "policy.toml"
 `
 
