@@ -82,15 +82,16 @@ type trip struct {
 	plan []step // one for each object that changes
 	done []step // what the Book went through
 
-	// The change that each object is in, if there is more than one change.
+	// The change that each object is in, if there is more than one change;
+	// complemented once that change turns out to change nothing.
 	keys map[Key]int
 	ids  map[place]int // of lookup records
 
 	// What faulty changes would have brought: those who refer to it are not to
 	// blame.
-	noSubnet map[VSID]bool
-	noPort   map[string]bool
-	noLink   map[string]bool // PAs of a port
+	dueSubnet map[VSID]bool
+	duePort   map[string]bool
+	dueLink   map[string]bool // PAs of a port
 }
 
 func (t *trip) run() error {
@@ -108,7 +109,7 @@ var identity = [numKinds]struct{ field, rule string }{
 	KindProviderRoute:   {"prefix", "P16"},
 	KindVirtualSubnet:   {"vsid", "P3"},
 	KindCustomerRoute:   {"prefix", "P8"},
-	KindLookupRecord:    {"ca", "P5"},
+	KindLookupRecord:    {"ca", "P6"},
 }
 
 func (t *trip) read() {
@@ -137,7 +138,7 @@ func (t *trip) read() {
 // be a million.
 func (t *trip) readRecord(c *Change, r *LookupRecord) {
 	id := identityOf(r.VSID, r.CA, r.MAC)
-	if len(t.changes) > 1 {
+	if len(t.changes) > 1 && id.six != noAddr {
 		if t.ids == nil {
 			t.ids = make(map[place]int, len(t.changes)-t.index)
 		}
@@ -168,6 +169,8 @@ func (t *trip) readRecord(c *Change, r *LookupRecord) {
 		t.fault("type", "P5", "a record stays %v for life: delete it and add it anew", old.Type)
 	} else if old != *r {
 		t.replace(old, c.Object)
+	} else if t.ids != nil {
+		t.ids[id] = ^t.index
 	}
 }
 
@@ -222,6 +225,8 @@ func (t *trip) readObject(c *Change) {
 		t.replace(old, nil)
 	case !same(old, to):
 		t.replace(old, to)
+	case t.keys != nil:
+		t.keys[k] = ^t.index
 	}
 }
 
@@ -267,18 +272,25 @@ func (t *trip) verb(c *Change, exists bool) bool {
 }
 
 func (t *trip) twice(first int, o Object) {
+	first = max(first, ^first)
 	t.fault(identity[t.kind].field, identity[t.kind].rule, "%s is in change %d already", name(o), first)
+}
+
+// changed says whether the object is judged as one that the set changes.
+func changed[K comparable](in map[K]int, k K) bool {
+	index, ok := in[k]
+	return ok && index >= 0
 }
 
 // excuse those who refer to what a faulty change would have brought.
 func (t *trip) excuse(o Object) {
 	switch o := o.(type) {
 	case VirtualSubnet:
-		mark(&t.noSubnet, o.VSID)
+		mark(&t.dueSubnet, o.VSID)
 	case Port:
-		mark(&t.noPort, o.Name)
+		mark(&t.duePort, o.Name)
 	case ProviderAddress:
-		mark(&t.noLink, o.Port)
+		mark(&t.dueLink, o.Port)
 	}
 }
 
@@ -360,22 +372,22 @@ func (t *trip) check() {
 		case KindProviderRoute:
 			if r, ok := s.to.(ProviderRoute); ok {
 				t.onUplink(r.Port)
-				if !t.noLink[r.Port] && !t.book.uplinks[r.Port].reaches(r.NextHop) {
+				if !t.dueLink[r.Port] && !t.book.uplinks[r.Port].reaches(r.NextHop) {
 					t.offLink(&r)
 				}
 			}
 		case KindVirtualSubnet:
 			t.checkSubnet(s)
 		case KindCustomerRoute:
-			if r, ok := s.to.(CustomerRoute); ok && !t.noSubnet[r.VSID] {
+			if r, ok := s.to.(CustomerRoute); ok && !t.dueSubnet[r.VSID] {
 				if vs, ok := t.book.subnets[r.VSID]; ok {
 					t.customerRouteIn(&r, &vs)
 				} else {
-					t.judge.noSubnet(r.VSID)
+					t.noSubnet(r.VSID)
 				}
 			}
 		case KindLookupRecord:
-			if r, ok := s.to.(LookupRecord); ok && !t.noSubnet[r.VSID] {
+			if r, ok := s.to.(LookupRecord); ok && !t.dueSubnet[r.VSID] {
 				t.checkRecord(&r)
 			}
 		}
@@ -383,7 +395,7 @@ func (t *trip) check() {
 }
 
 func (t *trip) onUplink(name string) {
-	if !t.noPort[name] {
+	if !t.duePort[name] {
 		p, exists := t.book.ports[Port{Name: name}.Key()]
 		t.uplink(name, p, exists)
 	}
@@ -397,15 +409,18 @@ func (t *trip) checkPort(s *step) {
 	if s.from == nil || stays && p.Role == Uplink || u == nil {
 		return
 	}
-	var user Object
+	var first Key
 	for k := range u.routes {
-		user = t.book.providerRoutes[k]
-	}
-	for _, a := range t.book.addresses {
-		if a.Port == old.Name {
-			user = a
+		if first == "" || k < first {
+			first = k
 		}
 	}
+	for k, a := range t.book.addresses {
+		if a.Port == old.Name && (first == "" || k < first) {
+			first = k
+		}
+	}
+	user, _ := t.book.Get(first)
 	field := "name"
 	if stays {
 		field = "role"
@@ -417,11 +432,11 @@ func (t *trip) checkPort(s *step) {
 // (P16).
 func (t *trip) checkLost(a ProviderAddress) {
 	u := t.book.uplinks[a.Port]
-	if u == nil || t.noLink[a.Port] {
+	if u == nil || t.dueLink[a.Port] {
 		return
 	}
 	for _, k := range slices.Sorted(maps.Keys(u.routes)) {
-		if _, own := t.keys[k]; !own && !u.reaches(t.book.providerRoutes[k].NextHop) {
+		if !changed(t.keys, k) && !u.reaches(t.book.providerRoutes[k].NextHop) {
 			t.cause(ErrInUse, "address", "P16", "%s would be on no link", name(t.book.providerRoutes[k]))
 			return
 		}
@@ -457,7 +472,7 @@ func (t *trip) checkSubnet(s *step) {
 	}
 	if old.RDID != vs.RDID {
 		for _, k := range slices.Sorted(maps.Keys(b.routesOf[vs.VSID])) {
-			if _, own := t.keys[k]; !own {
+			if !changed(t.keys, k) {
 				t.cause(ErrInUse, "rdid", "P3", "%s leads to it", name(b.routes[k]))
 				break
 			}
@@ -473,7 +488,7 @@ func (t *trip) checkSubnet(s *step) {
 func (t *trip) checkRecordsIn(vs *VirtualSubnet) {
 	for n := range t.book.records.in(vs.VSID) {
 		r := t.book.records.record(n)
-		if _, own := t.ids[identityOf(r.VSID, r.CA, r.MAC)]; own {
+		if changed(t.ids, identityOf(r.VSID, r.CA, r.MAC)) {
 			continue
 		}
 		j := trip{book: t.book}
@@ -490,7 +505,7 @@ func (t *trip) checkRecordsIn(vs *VirtualSubnet) {
 func (t *trip) checkRecord(r *LookupRecord) {
 	vs, ok := t.book.subnets[r.VSID]
 	if !ok {
-		t.judge.noSubnet(r.VSID)
+		t.noSubnet(r.VSID)
 		return
 	}
 	t.recordIn(r, &vs)

@@ -65,10 +65,12 @@ type address struct {
 	six   uint8
 }
 
+const noAddr = 0xff
+
 // addressOf is a, or what no record has if a is the zero Addr or has a zone.
 func addressOf(a netip.Addr) (n address) {
 	if !a.IsValid() || a.Zone() != "" {
-		return address{six: 0xff}
+		return address{six: noAddr}
 	}
 	if a.Is4() {
 		v4 := a.As4()

@@ -216,6 +216,12 @@ func TestFaults(t *testing.T) {
 			if g := strings.Join(got, "; "); g != c.want {
 				t.Errorf("faults %s\nwant %s\n%v", g, c.want, err)
 			}
+			// A Book refuses the same for the same reasons, though it may take
+			// another of two that cannot both be for the culprit.
+			_, err = NewBook().Apply(changesOf(s))
+			if g, want := rules(err), rules(s.Validate()); !slices.Equal(g, want) {
+				t.Errorf("a Book says %q, want %q: %v", g, want, err)
+			}
 		})
 	}
 }
