@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"net"
 	"os"
 	"runtime"
 	"strings"
@@ -123,11 +124,27 @@ func (h *host) undo() {
 // fault words an error of the machine as one of the configuration's key.
 func (h *host) fault(key string, err error) error { return h.conf.Fault(key, "%v", err) }
 
-// claimSocket opens the control socket and, at the end of all steps, closes it.
-// Requests that come before the host is whole wait in its backlog.
+// claimSocket opens the control socket, and the one for those who may only look.
+// Requests that come before the host is whole wait in the backlog.
 func (h *host) claimSocket(context.Context) error {
 	c := h.conf.Control
-	l, err := server.Listen(server.Socket{Path: c.Socket, Group: c.Group, GroupOptional: c.Group == conf.DefaultGroup}, h.log)
+	h.control = &control{wake: make(chan struct{}, 1), log: h.log, fib: &h.fib, table: neigh.New(neigh.Config{})}
+	s := server.New((*report)(h), h, h.log)
+	h.atEnd(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = s.Shutdown(ctx)
+	})
+	err := h.listen(server.Socket{Path: c.Socket, Group: c.Group, GroupOptional: c.Group == conf.DefaultGroup}, s.Serve)
+	if err != nil || c.ReadGroup == "" {
+		return err
+	}
+	return h.listen(server.Socket{Path: c.Socket + conf.ReadOnlySuffix, Group: c.ReadGroup, GroupKey: "control.read_group"}, s.ServeReadOnly)
+}
+
+// listen opens one socket.
+func (h *host) listen(socket server.Socket, serve func(net.Listener) error) error {
+	l, err := server.Listen(socket, h.log)
 	var wrong *server.KeyError
 	if errors.As(err, &wrong) {
 		return h.fault(wrong.Key, wrong.Err)
@@ -135,20 +152,12 @@ func (h *host) claimSocket(context.Context) error {
 		return err
 	}
 	h.atEnd(func() { _ = l.Close() })
-	s := server.New((*report)(h), nil, h.log)
-	h.control = &control{wake: make(chan struct{}, 1), log: h.log, fib: &h.fib, table: neigh.New(neigh.Config{})}
-	h.atEnd(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		_ = s.Shutdown(ctx)
-	})
-	// Requests wait until there is a FIB to answer from.
 	go func() {
-		for h.fib.Load() == nil {
+		for h.fib.Load() == nil { // there is nothing to answer from yet
 			time.Sleep(10 * time.Millisecond)
 		}
-		if err := s.Serve(l); err != nil {
-			h.log.Error("control socket", "error", err)
+		if err := serve(l); err != nil {
+			h.log.Error("control socket", "socket", socket.Path, "error", err)
 		}
 	}()
 	return nil

@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"cmp"
 	"iter"
 	"os"
+	"slices"
 	"time"
 
 	"paca/ctrl/api/convert"
@@ -126,11 +128,17 @@ func (h *report) LookupRecords(match server.Match) iter.Seq[*pacav1.LookupRecord
 func (h *report) matching(match server.Match) (all []*pacav1.LookupRecord) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	f := h.fib.Load()
+	var records []policy.LookupRecord
 	for r := range h.book.Records() {
-		if !match(r.VSID, r.CA, r.PA, r.MAC) {
-			continue
+		if match(r.VSID, r.CA, r.PA, r.MAC) {
+			records = append(records, r)
 		}
+	}
+	slices.SortFunc(records, func(a, b policy.LookupRecord) int {
+		return cmp.Or(cmp.Compare(a.VSID, b.VSID), a.CA.Compare(b.CA), slices.Compare(a.MAC[:], b.MAC[:]))
+	})
+	f := h.fib.Load()
+	for _, r := range records {
 		vs, _ := h.book.Subnet(r.VSID)
 		m := convert.FromObject(r).GetLookupRecord()
 		m.Mode = vs.Mode.String()
