@@ -99,7 +99,7 @@ func TestPolicyFile(t *testing.T) {
 		Global: &Global{UseExternalRouter: true},
 		Ports: []Port{
 			{Name: "blue-vm2", Role: RoleVM, Device: "tap:blue2", MTU: 1400, VSID: 6001, MAC: [6]byte{0x10, 0x10, 0x10, 0x10, 0x11, 0x06}},
-			{Name: "new-vm", Role: RoleVM, Device: "tap:new", MTU: 1500},
+			{Name: "new-vm", Role: RoleVM, Device: "tap:new", MTU: 1500, MAC: [6]byte{0x10, 0x10, 0x10, 0x10, 0x11, 0x08}},
 			{Name: "uplink1", Role: RoleUplink, Device: "0000:3b:00.1", MTU: 9000},
 		},
 		ProviderAddresses: []ProviderAddress{
@@ -317,11 +317,12 @@ func TestPolicyFileFaults(t *testing.T) {
 		{`[[customer_route]]`, `[[customer_routes]]`, `29: customer_routes: unknown key; did you mean customer_route?`},
 		{`[global]`, `[[global]]`, `42: global: is a list, not a table; write [global]`},
 		{`use_external_router = true`, `use_external_router = 1`, `43: global.use_external_router: 1 is not a boolean; use true or false`},
-		{"vsid = 6001\nmac = \"10:10:10:10:11:06\"", `vsid = 1`, `50: port[0].vsid: 1 is below 4096; use 4096 to 16777214`}, // W4
-		{`role = "uplink"`, "role = \"uplink\"\nvsid = 0", `61: port[2].vsid: only a port of role "vm" has one; remove it`},
+		{"vsid = 6001\nmac = \"10:10:10:10:11:06\"", "vsid = 1\nmac = \"10:10:10:10:11:06\"", `50: port[0].vsid: 1 is below 4096; use 4096 to 16777214`}, // W4
+		{`mac = "10:10:10:10:11:08"`, ``, `53: port[1].mac: is missing; write the MAC of the VM's network card`},
+		{`role = "uplink"`, "role = \"uplink\"\nvsid = 0", `62: port[2].vsid: only a port of role "vm" has one; remove it`},
 		{`device = "tap:new"`, ``, `53: port[1].device: is missing; use a PCI address or kind:argument, like "tap:vm1"`},
-		{`"02:00:00:00:01:11"`, `"03:00:00:00:01:11"`, `68: provider_address[0].mac: "03:00:00:00:01:11" is a multicast address; use one whose first byte is even`},
-		{`metric = 10`, `metric = -1`, `83: provider_route[1].metric: -1 is below 0; use 0 to 4294967295`},
+		{`"02:00:00:00:01:11"`, `"03:00:00:00:01:11"`, `69: provider_address[0].mac: "03:00:00:00:01:11" is a multicast address; use one whose first byte is even`},
+		{`metric = 10`, `metric = -1`, `84: provider_route[1].metric: -1 is below 0; use 0 to 4294967295`},
 	})
 }
 
@@ -428,8 +429,22 @@ func FuzzHostFile(f *testing.F) {
 func FuzzPolicyFile(f *testing.F) {
 	seed(f, "testdata/policy.toml")
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if _, err := ParsePolicy("fuzz.toml", data); err != nil {
+		p, err := ParsePolicy("fuzz.toml", data)
+		if err != nil {
 			checkFaults(t, data, err)
+			return
+		}
+		// What is a policy file is written as the same one.
+		var once, twice strings.Builder
+		if err := p.Write(&once); err != nil {
+			t.Fatal(err)
+		}
+		again, err := ParsePolicy("fuzz.toml", []byte(once.String()))
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, &once)
+		}
+		if err := again.Write(&twice); err != nil || once.String() != twice.String() {
+			t.Fatalf("%v: written\n%s\nthen\n%s", err, &once, &twice)
 		}
 	})
 }

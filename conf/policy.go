@@ -163,9 +163,13 @@ func (p *Policy) read(root *table) {
 	})
 	root.tables("port", func(t *table) {
 		o := Port{MTU: defaultMTU}
-		if readPort(t, &o) && o.Role != RoleVM {
+		switch role := readPort(t, &o); {
+		case role && o.Role != RoleVM:
 			refuseVM(t)
-		} else {
+		case role:
+			optional(t, "vsid", &o.VSID, portVSID)
+			required(t, "mac", &o.MAC, unicastMAC, "write the MAC of the VM's network card")
+		default: // the role is wrong already; say nothing that depends on it
 			optional(t, "vsid", &o.VSID, portVSID)
 			optional(t, "mac", &o.MAC, unicastMAC)
 		}
