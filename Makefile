@@ -19,7 +19,7 @@ RACE = ./conf/... ./ctrl/... ./modes/... \
 STAMP = -ldflags '-X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help deps demo demo-down build test e2e fuzz bench lint fmt check install clean
+.PHONY: help deps demo demo-down build test e2e fuzz bench lint man fmt check install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,15 +70,19 @@ lint: deps ## gofmt, go vet, staticcheck
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
+man: ## docs/man, from the commands themselves
+	$(GO) test ./ctrl/pacactl -run '^TestManPages$$' -count=1 -update
+
 fmt: ## format all Go code
 	gofmt -w .
 
 check: lint test ## lint and test
 
-install: build ## programs to PREFIX (/usr/local), examples beside them
+install: build ## programs to PREFIX (/usr/local), examples and man pages beside them
 	install -D -m 0755 bin/pacad $(DESTDIR)$(PREFIX)/sbin/pacad
 	install -D -m 0755 bin/pacactl $(DESTDIR)$(PREFIX)/bin/pacactl
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/paca/examples conf/examples/*.toml
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/man/*.1
 
 clean: ## remove what was built
 	rm -rf bin

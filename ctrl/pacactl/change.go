@@ -207,14 +207,14 @@ func changeLine(sign string, o, before *pacav1.Object) []string {
 		case old == nil && m.Has(d) && sign != "-":
 			what = append(what, f.flagName()+"="+is)
 		case old != nil && !m.Get(d).Equal(old.Get(d)):
-			what = append(what, f.flagName()+"="+printed(d, old.Get(d))+"->"+is)
+			what = append(what, f.flagName()+"="+printed(d, old.Get(d))+" -> "+is)
 		}
 	}
 	if f := n.alone(); f != nil && old != nil {
 		// What identifies may hold more: the prefix length of a PA.
 		d := descriptor(m, f.name)
 		if !m.Get(d).Equal(old.Get(d)) {
-			what = append(what, f.flagName()+"="+printed(d, old.Get(d))+"->"+printed(d, m.Get(d)))
+			what = append(what, f.flagName()+"="+printed(d, old.Get(d))+" -> "+printed(d, m.Get(d)))
 		}
 	}
 	return []string{sign, n.name, strings.Join(who, " "), strings.Join(what, " ")}
@@ -265,9 +265,21 @@ func (s *changeSet) word(f *pacav1.Fault) string {
 		}
 	}
 	if f.Field != "" {
-		where += ": " + strings.ReplaceAll(f.Field, "_", "-")
+		where += ": " + flagOf(f)
 	}
 	return where + ": " + faultText(f)
+}
+
+// flagOf is what a fault's field is called here.
+func flagOf(f *pacav1.Fault) string {
+	for _, n := range nouns {
+		for i := range n.fields {
+			if string(n.object) == f.Object && string(n.fields[i].name) == f.Field {
+				return n.fields[i].flagName()
+			}
+		}
+	}
+	return strings.ReplaceAll(f.Field, "_", "-")
 }
 
 func faultText(f *pacav1.Fault) string {

@@ -222,12 +222,13 @@ func TestExitCodes(t *testing.T) {
 		{socket, []string{"lookup-record", "list", "--vsid", "4294967296"}, 2, `"4294967296" is not a number of 32 bits`},
 		{socket, []string{"lookup-record", "list", "--ca", "ten"}, 1, `ca "ten" is not an IP address`},
 		{socket, []string{"lookup-record", "list", "--vsid", "-1"}, 2, `"-1" is not a number of 32 bits`},
-		{socket, []string{"lookup-record"}, 2, "lookup-record needs a verb: list"},
-		{socket, []string{"port", "show"}, 2, "unknown command"},
+		{socket, []string{"lookup-record"}, 2, "lookup-record needs a verb: add, del, list, set, show"},
+		{socket, []string{"port", "open"}, 2, "unknown command"},
 		{socket, []string{"gateway"}, 2, "unknown command"},
 		{socket, []string{"drops", "uplink0"}, 2, "unknown command"},
 		{socket, []string{"status", "--loud"}, 2, "unknown flag"},
-		{socket, []string{"status", "-o", "yaml"}, 2, "use table or json"},
+		{socket, []string{"status", "-o", "yaml"}, 0, ""},
+		{socket, []string{"status", "-o", "xml"}, 2, "use table, json or yaml"},
 		{absent, []string{"status"}, 3, "no pacad answers on " + absent + ": no such file or directory; is it running?"},
 		{absent, []string{"port", "list"}, 3, "no pacad answers on " + absent + ": no such file or directory; is it running?"},
 		{dead, []string{"drops"}, 3, "connection refused"},
@@ -244,7 +245,7 @@ func TestExitCodes(t *testing.T) {
 
 		args := append([]string{"-o", "json"}, tt.args...)
 		code, _, errOut = call(tt.socket, args...)
-		if tt.says == "use table or json" { // the later -o stands
+		if tt.says == "use table, json or yaml" { // the later -o stands
 			continue
 		}
 		if code != tt.code {

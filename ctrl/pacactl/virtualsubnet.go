@@ -26,7 +26,7 @@ var virtualSubnets = &noun{
 	}),
 	examples: map[string]string{
 		"add":  "pacactl virtual-subnet add 7001 --rdid {77777777-2222-3333-4444-000000000000} --prefix 10.7.1.0/24,fd00:7:1::/64",
-		"set":  "pacactl virtual-subnet set 6001 --prefix 10.1.0.0/16",
+		"set":  "pacactl virtual-subnet set 6001 --prefix 10.1.1.0/24,10.1.3.0/24",
 		"del":  "pacactl virtual-subnet del 6002",
 		"list": "pacactl virtual-subnet list --mode nvgre",
 		"show": "pacactl virtual-subnet show 6001",

@@ -1,0 +1,626 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+
+	"paca/ctrl/server"
+	"paca/ctrl/server/servertest"
+	"paca/dataplane/packet"
+	"paca/dataplane/policy"
+)
+
+// serve puts a host of policy behind a socket.
+func serve(t *testing.T, h *servertest.Host) string {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "s")
+	quiet := slog.New(slog.DiscardHandler)
+	l, err := server.Listen(server.Socket{Path: socket, Group: "root"}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := server.New(h, h, quiet)
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(func() { _ = s.Shutdown(context.Background()) })
+	return socket
+}
+
+// furnished is a host with testdata/policy.toml.
+func furnished(t *testing.T) string {
+	t.Helper()
+	socket := serve(t, servertest.New())
+	done(t, socket, "apply", "-f", "testdata/policy.toml")
+	return socket
+}
+
+// done runs a command that must succeed, and returns what it says.
+func done(t *testing.T, socket string, args ...string) string {
+	t.Helper()
+	code, out, errOut := call(socket, args...)
+	if code != 0 || errOut != "" {
+		t.Fatalf("%q: exit code %d, %s", args, code, errOut)
+	}
+	for line := range strings.Lines(out) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > pageWidth && args[0] != "export" && args[0] != "ps1" { // files and commands are not tables
+			t.Errorf("%q: line of %d characters: %s", args, n, line)
+		}
+	}
+	return out
+}
+
+// refused runs a command that must not, and returns what it complains of.
+func refused(t *testing.T, want int, socket string, args ...string) string {
+	t.Helper()
+	code, out, errOut := call(socket, args...)
+	if code != want || errOut == "" || out != "" {
+		t.Fatalf("%q: exit code %d, want %d\n%s%s", args, code, want, out, errOut)
+	}
+	return errOut
+}
+
+// Every example in the help, and so in the man pages, does what it says.
+func TestExamples(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"policy.toml", "setup.ps1"} {
+		data, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(dir)
+	ran := 0
+	for _, command := range commands((&ctl{format: formatTable, out: io.Discard}).root()) {
+		for line := range strings.Lines(command.Example) {
+			args := strings.Fields(line)[1:]
+			for _, form := range []string{"table", "json", "yaml"} {
+				h := servertest.New()
+				socket := serve(t, h)
+				done(t, socket, "apply", "-f", "policy.toml")
+				if args[0] == "watch" {
+					watchFor(t, socket, append(args, "-o", form)...)
+					continue
+				}
+				if args[0] == "diff" {
+					done(t, socket, args...)
+				}
+				if slices.Contains(args, "-o") && form != "table" {
+					continue
+				}
+				all := append([]string{"-o", form}, args...)
+				code, out, errOut := call(socket, all...)
+				if code != 0 || errOut != "" {
+					t.Errorf("%q: exit code %d, %s", all, code, errOut)
+				}
+				checkForm(t, form, args, out)
+				ran++
+			}
+		}
+	}
+	if ran < 100 {
+		t.Errorf("only %d examples", ran)
+	}
+}
+
+func checkForm(t *testing.T, form string, args []string, out string) {
+	t.Helper()
+	if i := slices.Index(args, "-o"); i >= 0 {
+		form = args[i+1]
+	}
+	var v any
+	switch form {
+	case "json":
+		if err := json.Unmarshal([]byte(out), &v); err != nil {
+			t.Errorf("%q: %v in %s", args, err, out)
+		}
+	case "yaml":
+		if err := yaml.Unmarshal([]byte(out), &v); err != nil || strings.HasPrefix(out, "{") {
+			t.Errorf("%q: %v in %s", args, err, out)
+		}
+	case "table":
+		for line := range strings.Lines(out) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > pageWidth && args[0] != "ps1" {
+				t.Errorf("%q: line of %d characters: %s", args, n, line)
+			}
+		}
+	}
+}
+
+// watchFor watches until something was said, and a little longer.
+func watchFor(t *testing.T, socket string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	time.AfterFunc(300*time.Millisecond, cancel)
+	var out, errOut bytes.Buffer
+	if code := run(ctx, append([]string{"--socket", socket}, args...), &out, &errOut); code != 0 || errOut.Len() > 0 {
+		t.Errorf("%q: exit code %d, %s", args, code, &errOut)
+	}
+	return out.String()
+}
+
+// What each verb prints, and that the next one sees what it did.
+func TestNouns(t *testing.T) {
+	socket := furnished(t)
+	var page strings.Builder
+	for _, line := range strings.Split(strings.TrimSpace(`
+virtual-subnet add 7001 --rdid {77777777-2222-3333-4444-000000000000} --prefix 10.7.1.0/24 --prefix fd00:7:1::/64,fd00:7:2::/64
+virtual-subnet list
+virtual-subnet set 7001 --prefix 10.7.0.0/16 --dry-run
+virtual-subnet set 7001 --prefix 10.7.0.0/16
+virtual-subnet show 7001
+virtual-subnet del --vsid 7001
+lookup-record add --vsid 6002 --ca fd00:1:2::1234:5678:9abc:def0 --mac 101010101207 --pa 2001:db8:1111:2222:3333:4444:5555:6666 --vm-name blue --context moved
+lookup-record list --vsid 6001,6002
+lookup-record set --vsid 6001 --ca 10.1.1.12 --pa 192.168.3.30 --vm-name blue2
+lookup-record show --pa 192.168.3.30
+lookup-record del --vsid 6001 --dry-run
+lookup-record del --vsid 6001
+lookup-record del --all
+lookup-record del --all
+customer-route add --rdid 11111111-2222-3333-4444-000000000000 --vsid 6002 --prefix 10.9.0.0/16 --next-hop 10.1.2.9
+customer-route set --vsid 6001 --metric 7
+customer-route list
+customer-route show --prefix 0.0.0.0/0
+customer-route del --next-hop 10.1.2.9,10.1.1.12
+provider-address add 2001:db8:1::10/64 --port uplink0
+provider-address set 192.168.1.11 --prefix-length 25 --vlan 0
+provider-address set 192.168.1.11/24 --mac 02:00:00:00:01:12 --dry-run
+provider-address list
+provider-address show 192.168.1.11/24
+provider-address del 192.168.1.11 2001:db8:1::10
+provider-route add --port uplink0 --prefix 0.0.0.0/0 --next-hop 192.168.1.1 --metric 9
+provider-route set --prefix 0.0.0.0/0 --metric 10
+provider-route list
+provider-route show --next-hop 192.168.1.1
+provider-route del --all
+port add red-vm1 --role vm --device tap:red1 --mtu 1400 --mac 101010101108
+port set red-vm1 --vsid 5001 --mac 10-10-10-10-11-05
+port list
+port show red-vm1
+port set red-vm1 --vsid 0
+port del --role vm
+port del --all
+global show
+global set --use-external-router
+global show
+next-hop 10.1.1.11 10.1.1.12 --vsid 6001
+`), "\n") {
+		fmt.Fprintf(&page, "$ pacactl %s\n%s\n", line, done(t, socket, strings.Fields(line)...))
+	}
+	golden(t, "nouns.txt", page.String())
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil || got != string(want) {
+		t.Errorf("%s (%v): got\n%s", name, err, got)
+	}
+}
+
+// What is refused, with every fault and its rule on a line.
+func TestRefusals(t *testing.T) {
+	socket := furnished(t)
+	for _, tt := range []struct {
+		code int
+		args string
+		says []string
+	}{
+		// C: deletes refuse without a selector, and say what selects.
+		{2, "lookup-record del", []string{"lookup-record del needs to know which: --vsid, --ca, --mac, --pa, --type, --all"}},
+		{2, "virtual-subnet del", []string{"virtual-subnet del needs to know which: --vsid, --rdid, --mode, --all"}},
+		{2, "customer-route del --dry-run", []string{"needs to know which"}},
+		{2, "provider-address del", []string{"needs to know which"}},
+		{2, "provider-route del", []string{"needs to know which"}},
+		{2, "port del", []string{"needs to know which"}},
+		{2, "port del blue-vm1 --all", []string{"contradict"}},
+		{2, "port set blue-vm1", []string{"port set needs something to set: --role, --device, --mtu, --vsid, --mac"}},
+		{2, "port set --mtu 1400", []string{"needs to know which"}},
+		{2, "port add", []string{"port add needs --name, --role, --device"}},
+		{2, "port add a b", []string{"accepts at most 1 arg"}},
+		{2, "port add a --role guest --device tap:a", []string{"use uplink, vm or host"}},
+		{2, "lookup-record add --vsid six", []string{`"six" is not a number of 32 bits`}},
+		{2, "lookup-record add --vsid 6001 --ca 10.1.1.13", []string{"lookup-record add needs --mac, --pa"}},
+		{2, "lookup-record set --ca 10.1.1.11 --type dynamic", []string{"unknown flag: --type"}}, // P5
+		{2, "lookup-record set --ca 10.1.1.11 --use-vm-mac=maybe", []string{"neither true nor false"}},
+		{2, "virtual-subnet show seven", []string{`"seven" is not a number of 32 bits`}},
+		{2, "provider-address set 192.168.1.11 --prefix-length long", []string{`"long" is not a number of bits`}},
+		{2, "apply", []string{`"file" not set`}},
+		{2, "next-hop 10.1.1.11", []string{`"vsid" not set`}},
+		{2, "global set", []string{`"use-external-router" not set`}},
+		{2, "status -o xml", []string{"use table, json or yaml"}},
+
+		{1, "port show nobody", []string{"there is no such port"}},
+		{1, "lookup-record set --ca 10.1.1.99 --pa 192.168.1.9", []string{"there is no such lookup record"}},
+		{1, "virtual-subnet del 7777", []string{"there is no such virtual subnet"}},
+		{1, "lookup-record add --vsid 6001 --ca 10.1.1.1 --mac 101010101199 --pa 192.168.1.10", []string{"(P20)"}},
+		{1, "lookup-record add --vsid 6001 --ca 10.9.9.9 --mac 111010101199 --pa 224.0.0.1", []string{": mac: 11:10:10:10:11:99", "(P5)\n", ": pa: 224.0.0.1"}},
+		{1, "lookup-record add --vsid 6001 --ca ten --mac 101010101199 --pa 192.168.1.10", []string{`lookup-record vsid=6001 ca=ten mac=101010101199: ca: "ten"`}},
+		{1, "lookup-record add --vsid 6001 --ca 10.1.1.11 --mac 101010101105 --pa 192.168.1.10", []string{"lookup-record vsid=6001 ca=10.1.1.11"}},
+		{1, "virtual-subnet add 6003 --rdid {11111111-2222-3333-4444-000000000000} --prefix 10.1.2.0/25", []string{"virtual-subnet vsid=6003: prefix: ", "(P4)"}},
+		{1, "virtual-subnet del 6001", []string{"virtual-subnet vsid=6001"}},
+		{1, "provider-address del 192.168.1.10 192.168.1.11", []string{"provider_route", "(P16)"}},
+		{1, "port del uplink0", []string{"host file"}},
+		{1, "port set uplink0 --mtu 9000", []string{"host file"}},
+		{1, "global set --use-external-router --expected-revision 1", []string{"revision"}},
+		{1, "apply -f testdata/none.toml", []string{"testdata/none.toml"}},
+		{1, "ps1 testdata/none.ps1", []string{"testdata/none.ps1"}},
+		{1, "ps1 testdata/policy.toml", []string{"testdata/policy.toml:2: "}},
+	} {
+		before := done(t, socket, "export", "-o", "json")
+		got := refused(t, tt.code, socket, strings.Fields(tt.args)...)
+		for _, want := range tt.says {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s says\n%swant %q", tt.args, got, want)
+			}
+		}
+		for line := range strings.Lines(got) {
+			if !strings.HasPrefix(line, "pacactl: ") {
+				t.Errorf("%s says %q", tt.args, line)
+			}
+		}
+		var v struct{ Error failure }
+		inJSON := refused(t, tt.code, socket, append([]string{"-o", "json"}, strings.Fields(tt.args)...)...)
+		if err := json.Unmarshal([]byte(inJSON), &v); !strings.Contains(tt.args, "-o xml") && (err != nil || v.Error.ExitCode != tt.code || v.Error.Message == "") {
+			t.Errorf("%s: %v in %s", tt.args, err, inJSON)
+		}
+		if after := done(t, socket, "export", "-o", "json"); after != before {
+			t.Errorf("%s is refused and changes policy", tt.args)
+		}
+	}
+}
+
+// A file that breaks rules is refused whole, with its lines.
+func TestFileFaults(t *testing.T) {
+	socket := furnished(t)
+	file := filepath.Join(t.TempDir(), "bad.toml")
+	text := `[[virtual_subnet]]
+vsid = 6003
+rdid = "{11111111-2222-3333-4444-000000000000}"
+prefixes = ["10.1.2.0/25"]
+
+[[lookup_record]]
+vsid = 6001
+ca = "10.1.1.1"
+mac = "10:10:10:10:11:99"
+pa = "192.168.1.10"
+
+[[lookup_record]]
+vsid = 6009
+ca = "10.1.1.3"
+mac = "10:10:10:10:11:99"
+pa = "192.168.1.10"
+`
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got := refused(t, 1, socket, "apply", "-f", file)
+	for _, want := range []string{
+		file + ":4: virtual_subnet[0].prefixes: ", "(P4)\n", file + ":8: lookup_record[0].ca: ", "(P20)\n", file + ":13: lookup_record[1].vsid: ", "(P3)\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in\n%s", want, got)
+		}
+	}
+	if got := refused(t, 1, socket, "diff", "-f", file); !strings.Contains(got, "(P20)") {
+		t.Errorf("diff says %s", got)
+	}
+	var v struct{ Error failure }
+	if err := json.Unmarshal([]byte(refused(t, 1, socket, "apply", "-f", file, "-o", "json")), &v); err != nil || len(v.Error.Faults) < 3 ||
+		v.Error.Code != "ERROR_CODE_INVALID" || v.Error.Faults[0].Rule == "" || v.Error.Faults[0].Object == "" {
+		t.Errorf("%v: %+v", err, v)
+	}
+	// Deleting what the rest refers to is no line of the file.
+	if err := os.WriteFile(file, []byte("[[port]]\nname = \"a\"\nrole = \"vm\"\ndevice = \"tap:a\"\nmac = \"10:10:10:10:11:09\"\n"+
+		"[[provider_route]]\nport = \"uplink0\"\nprefix = \"192.168.2.0/24\"\nnext_hop = \"192.168.1.1\"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := refused(t, 1, socket, "apply", "-f", file, "--replace"); !strings.Contains(got, "pacactl: provider-address address=192.168.1.10/24: ") {
+		t.Errorf("says %s", got)
+	}
+	// What is no policy file is refused before anyone is asked.
+	if err := os.WriteFile(file, []byte("[[lookup_record]]\nvsid = 1\n[gobal]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got = refused(t, 1, filepath.Join(t.TempDir(), "nobody"), "apply", "-f", file)
+	if !strings.Contains(got, "bad.toml:2: lookup_record[0].vsid: 1 is below 4096") || !strings.Contains(got, "bad.toml:3: gobal: unknown key; did you mean global?") {
+		t.Errorf("says %s", got)
+	}
+}
+
+// apply, diff and export agree: what export writes changes nothing.
+func TestRoundTrip(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "export.toml")
+	export := func(socket string) string {
+		t.Helper()
+		text := done(t, socket, "export")
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	same := func(socket, text string) {
+		t.Helper()
+		for _, args := range [][]string{{"apply", "-f", file}, {"apply", "-f", file, "--replace"}} {
+			if got := done(t, socket, args...); !strings.HasPrefix(got, "nothing to change at revision") {
+				t.Errorf("%q after export says %s", args, got)
+			}
+		}
+		for _, args := range [][]string{{"diff", "-f", file}, {"diff", "-f", file, "--replace"}} {
+			if got := done(t, socket, args...); got != "" {
+				t.Errorf("%q after export says %s", args, got)
+			}
+		}
+		if got := done(t, socket, "export"); got != text {
+			t.Errorf("a second export is\n%s, the first\n%s", got, text)
+		}
+	}
+	kept := serve(t, servertest.New()) // goes from policy to policy
+	for range 20 {
+		seed := rand.Uint64()
+		h := servertest.New()
+		if _, _, err := h.Apply(context.Background(), server.Peer{}, randomPolicy(rand.New(rand.NewPCG(seed, 0))), false, 0); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		socket := serve(t, h)
+		text := export(socket)
+		same(socket, text)
+		// On another host it makes the same policy, whatever was there.
+		if code, out, _ := call(kept, "diff", "-f", file, "--replace"); code != 1 || !strings.Contains(out, "would change") {
+			t.Errorf("seed %d: diff with another policy: exit code %d, %s", seed, code, out)
+		}
+		done(t, kept, "apply", "-f", file, "--replace")
+		same(kept, text)
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+// randomPolicy is a set that breaks no rule.
+func randomPolicy(r *rand.Rand) (set []policy.Change) {
+	put := func(o policy.Object) { set = append(set, policy.Change{Verb: policy.Put, Object: o}) }
+	labels := []string{"", "", "blue 1", "\"quoted\" \\ back", "new\nline\ttab\x7f", "ünï 🐮", "# not a comment"}
+	label := func() string { return labels[r.IntN(len(labels))] }
+	mac := func() packet.MAC {
+		return packet.MAC{0x02, 0x10, byte(r.Uint32()), byte(r.Uint32()), byte(r.Uint32()), byte(r.Uint32())}
+	}
+	address := func(p string, n int) netip.Addr { // the nth behind a prefix
+		a := netip.MustParsePrefix(p).Addr()
+		b := a.AsSlice()
+		b[len(b)-1], b[len(b)-2] = b[len(b)-1]+byte(n), b[len(b)-2]+byte(n>>8)
+		a, _ = netip.AddrFromSlice(b)
+		return a
+	}
+	put(policy.Global{UseExternalRouter: r.IntN(2) == 0})
+	put(policy.ProviderAddress{Prefix: netip.MustParsePrefix("192.168.1.10/24"), Port: "uplink0", VLAN: uint16(r.IntN(3) * 7)})
+	put(policy.ProviderAddress{Prefix: netip.MustParsePrefix("2001:db8:1::10/64"), Port: "uplink0", MAC: mac()})
+	put(policy.ProviderRoute{Port: "uplink0", Prefix: netip.MustParsePrefix("0.0.0.0/0"), NextHop: netip.MustParseAddr("192.168.1.1"), Metric: r.Uint32N(3)})
+	put(policy.ProviderRoute{Port: "uplink0", Prefix: netip.MustParsePrefix("2001:db8::/32"), NextHop: netip.IPv6Unspecified()})
+	for s := range 1 + r.IntN(5) {
+		vsid := policy.VSID(6000 + s)
+		rdid := policy.RDID{byte(1 + s/2)}
+		v4, v6 := fmt.Sprintf("10.%d.0.0/16", s), fmt.Sprintf("fd00:%d::/64", s)
+		subnet := policy.VirtualSubnet{VSID: vsid, RDID: rdid, Prefixes: []netip.Prefix{netip.MustParsePrefix(v4), netip.MustParsePrefix(v6)}, Mode: policy.Mode(r.IntN(2))}
+		put(subnet)
+		rewrite := subnet.Mode == policy.Rewrite
+		for n := range r.IntN(40) {
+			record := policy.LookupRecord{VSID: vsid, CA: address(v4, 10+n), MAC: mac(), PA: netip.MustParseAddr("192.168.1.10"),
+				Type: policy.RecordType(r.IntN(2)), VMName: label(), CustomerID: label(), Context: label()}
+			if rewrite {
+				record.PA, record.UseVMMAC = address(fmt.Sprintf("172.16.%d.0/24", s), 10+n), r.IntN(2) == 0
+			}
+			switch r.IntN(6) {
+			case 0:
+				record.CA = address(v6, 10+n)
+				if rewrite {
+					record.PA = address(fmt.Sprintf("2001:db8:2:%d::/64", s), 10+n)
+				}
+			case 1:
+				if !rewrite {
+					record.CA, record.Type = netip.IPv4Unspecified(), policy.GatewayWildcard
+				}
+			case 2:
+				if !rewrite {
+					record.CA, record.Type = netip.IPv6Unspecified(), policy.L2Only
+				}
+			}
+			put(record)
+		}
+		for n := range r.IntN(3) {
+			put(policy.CustomerRoute{RDID: rdid, VSID: vsid, Prefix: netip.MustParsePrefix(fmt.Sprintf("10.%d.0.0/16", 200+n)), NextHop: address(v4, 9), Metric: r.Uint32()})
+		}
+		port := policy.Port{Name: fmt.Sprintf("vm-%d.%d", s, r.IntN(9)), Role: policy.VM, Device: fmt.Sprintf("tap:vm%d", s), MAC: mac(), MTU: 1280 + r.IntN(8000)}
+		if r.IntN(3) > 0 {
+			port.VSID = vsid
+		}
+		put(port)
+	}
+	return set
+}
+
+// diff tells new, gone and changed apart, and says so with its exit code.
+func TestDiff(t *testing.T) {
+	socket := furnished(t)
+	text, err := os.ReadFile("testdata/policy.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	edited := strings.NewReplacer(`pa = "192.168.2.20"`, `pa = "192.168.3.30"`, `"192.168.1.11/24"`, `"192.168.1.11/25"`,
+		`metric = 5`, `metric = 6`, `ca = "10.1.1.11"`, `ca = "10.1.1.21"`, `use_external_router = false`, `use_external_router = true`,
+		`prefixes = ["10.1.2.0/24", "fd00:1:2::/64"]`, `prefixes = ["10.1.2.0/24"]`).Replace(string(text))
+	file := filepath.Join(t.TempDir(), "edited.toml")
+	if err := os.WriteFile(file, []byte(edited), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	before := done(t, socket, "export")
+	code, out, errOut := call(socket, "diff", "-f", file, "--replace")
+	if code != 1 || errOut != "" {
+		t.Errorf("exit code %d, %s", code, errOut)
+	}
+	golden(t, "diff.txt", out)
+	if got := done(t, socket, "apply", "-f", file, "--replace", "--dry-run"); got != out {
+		t.Errorf("apply --dry-run says\n%s, diff\n%s", got, out)
+	}
+	if after := done(t, socket, "export"); after != before {
+		t.Error("diff changes policy")
+	}
+	code, out, _ = call(socket, "diff", "-f", file, "--replace", "-o", "json")
+	if code != 1 || !strings.Contains(out, `"changed"`) {
+		t.Errorf("exit code %d, %s", code, out)
+	}
+}
+
+func TestWatch(t *testing.T) {
+	socket := furnished(t)
+	done(t, socket, "lookup-record", "set", "--ca", "10.1.1.12", "--pa", "192.168.3.30")
+	done(t, socket, "port", "del", "blue-vm2")
+	golden(t, "watch.txt", watchFor(t, socket, "watch", "--after", "2"))
+	lines := strings.Split(strings.TrimSpace(watchFor(t, socket, "watch", "--after", "2", "-o", "json")), "\n")
+	if len(lines) != 3 {
+		t.Fatalf("%d lines: %q", len(lines), lines)
+	}
+	for _, line := range lines {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("not JSON: %s", line)
+		}
+	}
+}
+
+// Two who change at once what they have read do not undo each other.
+func TestSetTwice(t *testing.T) {
+	socket := furnished(t)
+	errs := make(chan string)
+	for _, flag := range []string{"--vm-name", "--context"} {
+		go func() {
+			for i := range 20 {
+				if code, _, errOut := call(socket, "lookup-record", "set", "--vsid", "6001", flag, fmt.Sprint(i)); code != 0 {
+					errs <- errOut
+					return
+				}
+			}
+			errs <- ""
+		}()
+	}
+	for range 2 {
+		if err := <-errs; err != "" {
+			t.Error(err)
+		}
+	}
+	out := done(t, socket, "lookup-record", "show", "--vsid", "6001", "-o", "json")
+	if strings.Count(out, `"vm_name": "19"`) != 2 || strings.Count(out, `"context": "19"`) != 2 {
+		t.Errorf("records are %s", out)
+	}
+}
+
+// Sets of more than one message go whole, and lists come whole.
+func TestLargeSet(t *testing.T) {
+	const n = 20000
+	var b strings.Builder
+	b.WriteString("[[virtual_subnet]]\nvsid = 8001\nrdid = \"{88888888-2222-3333-4444-000000000000}\"\nprefixes = [\"10.0.0.0/8\"]\n")
+	for i := range n {
+		fmt.Fprintf(&b, "[[lookup_record]]\nvsid = 8001\nca = \"10.1.%d.%d\"\nmac = \"02:00:00:00:%02x:%02x\"\npa = \"192.168.2.20\"\n", i/250, 1+i%250, i/250, i%250)
+	}
+	file := filepath.Join(t.TempDir(), "large.toml")
+	if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	socket := serve(t, servertest.New())
+	if got := done(t, socket, "apply", "-f", file); !strings.HasPrefix(got, fmt.Sprint(n+1, " objects changed, revision ")) {
+		t.Errorf("says %s", got)
+	}
+	if got := strings.Count(done(t, socket, "lookup-record", "list"), "\n"); got != n+1 {
+		t.Errorf("%d lines", got)
+	}
+	if got := done(t, socket, "lookup-record", "del", "--vsid", "8001"); !strings.HasPrefix(got, fmt.Sprint(n, " objects changed")) {
+		t.Errorf("says %s", got)
+	}
+}
+
+func TestPS1(t *testing.T) {
+	socket := furnished(t)
+	commands := done(t, socket, "ps1", "testdata/setup.ps1", "--dry-run")
+	before := done(t, socket, "export")
+	// The commands that it prints do the same as the script.
+	twin := furnished(t)
+	for line := range strings.Lines(commands) {
+		args := strings.Fields(line)
+		if args[0] != "pacactl" {
+			t.Fatalf("%q is no command", line)
+		}
+		done(t, twin, args[1:]...)
+	}
+	out := done(t, socket, "ps1", "testdata/setup.ps1")
+	golden(t, "ps1.txt", commands+out)
+	if got, want := done(t, socket, "export"), done(t, twin, "export"); got != want || got == before {
+		t.Errorf("the script makes\n%s, its commands\n%s", got, want)
+	}
+	// Faults are those of the script's lines.
+	script := filepath.Join(t.TempDir(), "bad.ps1")
+	if err := os.WriteFile(script, []byte("\nNew-NetVirtualizationLookupRecord -VirtualSubnetID 6001 -CustomerAddress 10.1.1.11 -MACAddress 101010101199 -ProviderAddress 192.168.1.10 -Rule TranslationMethodEncap\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := refused(t, 1, socket, "ps1", script); !strings.Contains(got, script+":2: ") || !strings.Contains(got, "(P6)") {
+		t.Errorf("says %s", got)
+	}
+}
+
+// Shells are offered what there is.
+func TestCompletion(t *testing.T) {
+	socket := furnished(t)
+	for _, tt := range []struct {
+		args string
+		want []string
+	}{
+		{"port show ", []string{"blue-vm1", "blue-vm2", "uplink0"}},
+		{"port del --name ", []string{"blue-vm1", "blue-vm2", "uplink0"}},
+		{"provider-address add 192.168.1.12/24 --port ", []string{"uplink0"}},
+		{"ps1 --uplink ", []string{"uplink0"}},
+		{"virtual-subnet set ", []string{"5001\t10.1.1.0/24", "6001\t10.1.1.0/24", "6002\t10.1.2.0/24 fd00:1:2::/64"}},
+		{"next-hop --vsid ", []string{"5001\t10.1.1.0/24", "6001\t10.1.1.0/24", "6002\t10.1.2.0/24 fd00:1:2::/64"}},
+		{"virtual-subnet set 6001 --mode ", []string{"nvgre", "rewrite"}},
+		{"lookup-record add --ca ", nil},
+		{"export -o ", []string{"table", "json", "yaml"}},
+	} {
+		args := append([]string{"__complete", "--socket", socket}, strings.Split(tt.args, " ")...)
+		var out, errOut bytes.Buffer
+		if code := run(context.Background(), args, &out, &errOut); code != 0 {
+			t.Errorf("%s: exit code %d, %s", tt.args, code, &errOut)
+		}
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		offers := lines[:len(lines)-1] // the last says how to take them
+		if !slices.Equal(offers, tt.want) && len(offers)+len(tt.want) > 0 {
+			t.Errorf("%s: offered %q, want %q", tt.args, offers, tt.want)
+		}
+	}
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		var out, errOut bytes.Buffer
+		if code := run(context.Background(), []string{"completion", shell}, &out, &errOut); code != 0 || out.Len() < 1000 {
+			t.Errorf("%s: exit code %d, %s", shell, code, &errOut)
+		}
+	}
+}
