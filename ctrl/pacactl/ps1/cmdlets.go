@@ -134,7 +134,7 @@ var (
 func catalogue(all []cmdlet) map[string]*cmdlet {
 	byName := make(map[string]*cmdlet, len(all))
 	for i := range all {
-		all[i].params = slices.Concat(all[i].params, common)
+		all[i].params = append(slices.Clip(all[i].params), common...)
 		byName[strings.ToLower(all[i].name)] = &all[i]
 	}
 	return byName
@@ -162,13 +162,7 @@ func (r *runner) command(cmd *command, input value, piped bool) value {
 		}
 		return r.where(cmd, input)
 	}
-	k := known[strings.ToLower(cmd.name)]
-	if k == nil {
-		if why, ok := refused[strings.ToLower(cmd.name)]; ok {
-			r.fail(cmd.line, "%s is refused: %s", cmd.name, why)
-		}
-		r.fail(cmd.line, "%s is not understood", cmd.name)
-	}
+	k := known[strings.ToLower(cmd.name)] // or parse would have stopped
 	c := &call{cmdlet: k, r: r, line: cmd.line, args: map[string]value{}, input: input, piped: piped}
 	if piped && !k.input {
 		c.fail("takes nothing from a pipe")
@@ -298,7 +292,10 @@ func (c *call) set(p *param, v value, line int) {
 		fail("the value is $null")
 	}
 	all := flat(v)
-	if !p.many && len(all) != 1 {
+	switch {
+	case len(all) == 0:
+		fail("the array is empty")
+	case !p.many && len(all) != 1:
 		fail("takes one value, not %d", len(all))
 	}
 	converted := make([]value, len(all))
@@ -308,7 +305,7 @@ func (c *call) set(p *param, v value, line int) {
 			fail("%v", err)
 		}
 	}
-	c.r.spend(line, len(all))
+	c.r.spend(line, len(all)-1)
 	if p.many {
 		c.args[p.name] = converted
 	} else {

@@ -252,7 +252,11 @@ func (c *call) create(n *noun) value {
 	obj, mode, err := n.object(vals)
 	if err == nil {
 		var it *item
-		if it, err = c.r.state.add(obj, mode, c.line); err == nil {
+		it, err = c.r.state.add(obj, mode, c.line)
+		switch {
+		case errors.Is(err, errExists):
+			c.fail("%v with other values; change it with Set-NetVirtualization%s", err, n.name)
+		case err == nil:
 			return &selection{noun: n, items: []*item{it}, made: true}
 		}
 	}

@@ -176,7 +176,10 @@ func (p *parser) shown() string {
 	case p.peek() == '\n':
 		return "the end of the line"
 	}
-	return strconv.Quote(rest)
+	if strings.IndexFunc(rest, func(r rune) bool { return !unicode.IsPrint(r) }) >= 0 {
+		return strconv.Quote(rest)
+	}
+	return "'" + rest + "'"
 }
 
 // PowerShell takes typographic quotes and dashes, which pasted scripts have, for
@@ -323,11 +326,19 @@ func (p *parser) command() *command {
 	if !p.delimited() && p.peek() != '{' {
 		p.fail("%s is not understood behind %s", p.shown(), c.name)
 	}
-	p.space()
-	if name := strings.ToLower(c.name); name == "where" || name == "where-object" || name == "?" {
+	name := strings.ToLower(c.name)
+	if name == "where" || name == "where-object" || name == "?" {
+		p.space()
 		c.where = p.where()
 		return c
 	}
+	if why, ok := refused[name]; ok {
+		p.fail("%s is refused: %s", c.name, why)
+	}
+	if known[name] == nil {
+		p.fail("%s is not understood", c.name)
+	}
+	p.space()
 	for !p.closed() {
 		c.args = append(c.args, p.argument())
 		p.space()
@@ -393,7 +404,7 @@ func (p *parser) where() []condition {
 	if p.peek() != '{' {
 		name := p.name()
 		if name == "" {
-			p.fail("%s is not understood: write where {$_.MacAddress -eq \"…\"}", p.shown())
+			p.fail("%s is not understood: a condition is {$_.MacAddress -eq \"…\"}", p.shown())
 		}
 		return []condition{p.compare(name)}
 	}
@@ -420,7 +431,7 @@ func (p *parser) compare(property string) condition {
 	c := condition{property: property, line: p.line}
 	p.space()
 	if !isDash(p.peek()) {
-		p.fail("%s is not understood: compare with -eq or -ne", p.shown())
+		p.fail("%s is not understood behind %s: compare with -eq or -ne", p.shown(), property)
 	}
 	switch op := p.dashed(); strings.ToLower(op) {
 	case "eq", "ieq":

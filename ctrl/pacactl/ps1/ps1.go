@@ -48,7 +48,7 @@ type Program struct {
 // daemon, which is best asked when the changes are in force.
 type Output struct {
 	Line    int
-	Text    string // whole lines without the last line end
+	Text    string // without the last line end; an object is followed by an empty line
 	NextHop *NextHop
 }
 

@@ -12,9 +12,9 @@ import (
 // maxOutput bounds what one script may show.
 const maxOutput = 16 << 20
 
-// maxSpent bounds the values and bytes of text that one script may make of
-// others. A script of ten thousand changes makes some hundred thousand.
-const maxSpent = 16 << 20
+// maxSpent bounds the bytes of text and values of arrays that one script may
+// make of others, however long it is.
+const maxSpent = 4 << 20
 
 // Translate understands script, whose name in messages is file. An error of the
 // script is an *Error.

@@ -102,6 +102,8 @@ func (s *state) touch(o policy.Object, line int) {
 	s.touched[v] = append(s.touched[v], line)
 }
 
+var errExists = errors.New("it is there already")
+
 // add makes a new object. One that is there already, just so, stays as it is: a
 // script may be run again.
 func (s *state) add(o policy.Object, rule policy.Mode, line int) (*item, error) {
@@ -120,7 +122,7 @@ func (s *state) add(o policy.Object, rule policy.Mode, line int) (*item, error) 
 		case it.obj == o && it.rule == rule:
 			return it, nil
 		}
-		return nil, errors.New("it is there already, with other values; change it with Set-")
+		return nil, errExists
 	}
 	if r, ok := o.(policy.LookupRecord); ok && !r.CA.IsUnspecified() {
 		if other := s.cas[concreteCA{r.VSID, r.CA}]; other != nil && other.obj != nil {

@@ -152,7 +152,7 @@ func boolean(_ *runner, v value) (value, error) {
 			return v.n == 1, nil
 		}
 	}
-	return nil, errors.New("this is $true or $false")
+	return nil, errors.New("write $true or $false")
 }
 
 // The names of HNV, by policy's numbers. P22's numbers are in the tables of the

@@ -1,0 +1,208 @@
+package ps1
+
+import (
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"paca/dataplane/packet"
+	"paca/dataplane/policy"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func testMAC(s string) packet.MAC {
+	m, err := packet.ParseMAC(s)
+	if err != nil {
+		panic(err)
+	}
+	return m
+}
+
+// bare is a host on which no script has run.
+func bare() []policy.Object {
+	return []policy.Object{
+		policy.Global{},
+		policy.Port{Name: "uplink0", Role: policy.Uplink, MAC: testMAC("020000000001"), MTU: 1500},
+		policy.Port{Name: "blue1", Role: policy.VM, MAC: testMAC("101010101105"), MTU: 1500},
+		policy.Port{Name: "red1", Role: policy.VM, MAC: testMAC("101010101205"), MTU: 1500},
+		policy.Port{Name: "gw-left", Role: policy.VM, MAC: testMAC("00155D0700FE"), MTU: 1500},
+		policy.Port{Name: "twin1", Role: policy.VM, MAC: testMAC("101010101307"), MTU: 1500}, // L30
+		policy.Port{Name: "twin2", Role: policy.VM, MAC: testMAC("101010101307"), MTU: 1500},
+		policy.Port{Name: "host0", Role: policy.Host, MTU: 1500},
+	}
+}
+
+func bookOf(t testing.TB, objects []policy.Object) *policy.Book {
+	t.Helper()
+	b := policy.NewBook()
+	var all []policy.Change
+	for _, o := range objects {
+		all = append(all, policy.Change{Verb: policy.Put, Object: o})
+	}
+	if _, err := b.Apply(all); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func objectsOf(b *policy.Book) []policy.Object {
+	var all []policy.Object
+	for k := policy.KindGlobal; k <= policy.KindLookupRecord; k++ {
+		all = slices.AppendSeq(all, b.All(k))
+	}
+	return all
+}
+
+func envOf(objects []policy.Object) Env { return Env{Objects: slices.Values(objects)} }
+
+// after is policy when a script was run on it, judged by policy itself.
+func after(t testing.TB, objects []policy.Object, file string) ([]policy.Object, *Program) {
+	t.Helper()
+	script, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := Translate(filepath.Base(file), script, envOf(objects))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := bookOf(t, objects)
+	applied, err := b.Apply(p.Changes)
+	if err != nil {
+		t.Fatal(p.Locate(err))
+	}
+	if len(applied) != len(p.Changes) {
+		t.Errorf("of %d changes %d change anything", len(p.Changes), len(applied))
+	}
+	return objectsOf(b), p
+}
+
+const host1, host2 = "../../../conf/examples/blue-host1.ps1", "../../../conf/examples/blue-host2.ps1"
+
+// told is all that a program says, for people.
+func told(p *Program) string {
+	var b strings.Builder
+	for _, c := range p.Commands() {
+		fmt.Fprintln(&b, c)
+	}
+	for _, o := range p.Output {
+		fmt.Fprintf(&b, "-- line %d\n", o.Line)
+		if o.NextHop != nil {
+			fmt.Fprintf(&b, "next hop of %v from %v in %d\n", o.NextHop.Dst, o.NextHop.Src, o.NextHop.VSID)
+			continue
+		}
+		fmt.Fprintln(&b, strings.TrimSuffix(o.Text, "\n"))
+	}
+	return b.String()
+}
+
+func TestScripts(t *testing.T) {
+	blue, _ := after(t, bare(), host1)
+	host2Ports := bare()
+	host2Ports[2] = policy.Port{Name: "blue2", Role: policy.VM, MAC: testMAC("101010101107"), MTU: 1500}
+	for _, c := range []struct {
+		file string
+		on   []policy.Object
+		back []policy.Object // what it must come to, if that is something known
+	}{
+		{file: host1, on: bare(), back: blue},
+		{file: host2, on: host2Ports},
+		{file: "testdata/gateway.ps1", on: bare()},
+		{file: "testdata/rewrite.ps1", on: bare()},
+		{file: "testdata/update.ps1", on: blue},
+		{file: "testdata/remove.ps1", on: blue, back: bare()},
+	} {
+		name := strings.TrimSuffix(filepath.Base(c.file), ".ps1")
+		t.Run(name, func(t *testing.T) {
+			left, p := after(t, c.on, c.file)
+			golden := "testdata/" + name + ".golden"
+			if *update {
+				if err := os.WriteFile(golden, []byte(told(p)), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := told(p); got != string(want) {
+				t.Errorf("%s says\n%s\nwant\n%s", c.file, got, want)
+			}
+			if c.back != nil {
+				if got, want := objectsOf(bookOf(t, left)), objectsOf(bookOf(t, c.back)); !slices.EqualFunc(got, want, func(a, b policy.Object) bool { return a.Key() == b.Key() && equal(a, b) }) {
+					t.Errorf("%s leaves\n%v\nwant\n%v", c.file, got, want)
+				}
+			}
+		})
+	}
+}
+
+// The five steps, object by object: the one place where what a script comes to is
+// not written by the code under test.
+func TestFiveSteps(t *testing.T) {
+	blue := policy.RDID{0x11, 0x11, 0x11, 0x11, 0x22, 0x22, 0x33, 0x33, 0x44, 0x44}
+	prefix := netip.MustParsePrefix("10.1.1.0/24")
+	_, p := after(t, bare(), host1)
+	want := []policy.Change{
+		{Verb: policy.Replace, Object: policy.Port{Name: "blue1", Role: policy.VM, VSID: 6001, MAC: testMAC("101010101105"), MTU: 1500}},
+		{Verb: policy.Add, Object: policy.ProviderAddress{Prefix: netip.MustParsePrefix("192.168.1.10/24"), Port: "uplink0"}},
+		{Verb: policy.Add, Object: policy.ProviderRoute{Port: "uplink0", Prefix: netip.MustParsePrefix("0.0.0.0/0"), NextHop: netip.MustParseAddr("192.168.1.1")}},
+		{Verb: policy.Add, Object: policy.VirtualSubnet{VSID: 6001, RDID: blue, Prefixes: []netip.Prefix{prefix}, Mode: policy.NVGRE}},
+		{Verb: policy.Add, Object: policy.CustomerRoute{RDID: blue, VSID: 6001, Prefix: prefix, NextHop: netip.IPv4Unspecified(), Metric: 255}},
+		{Verb: policy.Add, Object: policy.LookupRecord{VSID: 6001, CA: netip.MustParseAddr("10.1.1.11"), MAC: testMAC("101010101105"), PA: netip.MustParseAddr("192.168.1.10"), VMName: "blue1"}},
+		{Verb: policy.Add, Object: policy.LookupRecord{VSID: 6001, CA: netip.MustParseAddr("10.1.1.12"), MAC: testMAC("101010101107"), PA: netip.MustParseAddr("192.168.2.20"), VMName: "blue2"}},
+	}
+	if !slices.EqualFunc(p.Changes, want, func(a, b policy.Change) bool {
+		return a.Verb == b.Verb && a.Object.Kind() == b.Object.Kind() && equal(a.Object, b.Object)
+	}) {
+		t.Errorf("the script comes to\n%v\nwant\n%v", p.Changes, want)
+	}
+}
+
+// A script may be run again: what is there just so is left alone.
+func TestAgain(t *testing.T) {
+	for _, file := range []string{host1, "testdata/gateway.ps1", "testdata/rewrite.ps1"} {
+		left, _ := after(t, bare(), file)
+		if _, p := after(t, left, file); len(p.Changes) > 0 {
+			t.Errorf("%s, run again, changes %v", file, p.Changes)
+		}
+	}
+}
+
+// Faults that only policy finds come with the line that asked for it.
+func TestP20Located(t *testing.T) {
+	script := "\n" + onLink + "\n\n" + record("-CustomerAddress 10.9.1.1")
+	p, err := Translate("setup.ps1", []byte(script), envOf(bare()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = bookOf(t, bare()).Apply(p.Changes)
+	if err = p.Locate(err); err == nil || !strings.HasPrefix(err.Error(), "setup.ps1:4: lookup_record.ca: 10.9.1.1 is the router address") {
+		t.Errorf("policy says %v", err)
+	}
+	if err := os.ErrClosed; p.Locate(err) != err || p.Locate(nil) != nil {
+		t.Error("errors that are no faults are not left alone")
+	}
+}
+
+const onLink = `New-NetVirtualizationCustomerRoute -RoutingDomainID "{99999999-0000-0000-0000-000000000000}" -VirtualSubnetID 9001 -DestinationPrefix 10.9.1.0/24 -NextHop 0.0.0.0`
+
+// record is a good one, but for what is said otherwise: "-CustomerAddress …".
+func record(otherwise ...string) string {
+	all := []string{"-CustomerAddress 10.9.1.9", "-VirtualSubnetID 9001", "-MACAddress 020000000909", "-ProviderAddress 192.168.1.9", "-Rule TranslationMethodEncap"}
+	for _, o := range otherwise {
+		name, _, _ := strings.Cut(o, " ")
+		if at := slices.IndexFunc(all, func(s string) bool { return strings.HasPrefix(s, name+" ") }); at >= 0 {
+			all[at] = o
+		} else {
+			all = append(all, o)
+		}
+	}
+	return "New-NetVirtualizationLookupRecord " + strings.Join(all, " ")
+}
