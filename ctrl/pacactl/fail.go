@@ -24,7 +24,7 @@ const (
 
 // failure is an error as scripts see it.
 type failure struct {
-	Message  string `json:"message"`
+	Message  string `json:"message"`         // of a refused set, its first fault
 	Code     string `json:"code,omitempty"`  // of the API, ERROR_CODE_…
 	Field    string `json:"field,omitempty"` // of the request
 	Rule     string `json:"rule,omitempty"`  // of the specification
@@ -111,6 +111,9 @@ func (c *ctl) explain(err error) failure {
 			}
 			for _, one := range d.Faults {
 				f.Faults = append(f.Faults, fault{set.word(one), one.Object, one.Index, one.Field, one.Problem, one.Rule})
+			}
+			if len(f.Faults) > 0 {
+				f.Message = f.Faults[0].Message
 			}
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"slices"
 
 	"connectrpc.com/connect"
@@ -73,7 +72,7 @@ func (c *ctl) diff() *cobra.Command {
 
 func (c *ctl) applyFile(ctx context.Context, daemon *client.Client, from fromFile, how change,
 	report func(context.Context, *client.Client, change, *pacav1.ApplyResponse) error) error {
-	file, err := from.read()
+	file, err := from.read(c.in)
 	if err != nil {
 		return err
 	}
@@ -100,11 +99,11 @@ func (c *ctl) applyFile(ctx context.Context, daemon *client.Client, from fromFil
 	return report(ctx, daemon, how, answer)
 }
 
-func (f *fromFile) read() (*policyfile.File, error) {
+func (f *fromFile) read(in io.Reader) (*policyfile.File, error) {
 	if f.name != "-" {
 		return policyfile.Load(f.name)
 	}
-	data, err := io.ReadAll(os.Stdin)
+	data, err := io.ReadAll(in)
 	if err != nil {
 		return nil, err
 	}

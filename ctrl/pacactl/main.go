@@ -38,7 +38,7 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-// patience is for a daemon that takes the question and does not answer.
+// The patience is for a daemon that takes the question and does not answer.
 const (
 	patience     = time.Minute
 	longPatience = 10 * time.Minute // for all of policy at once
@@ -46,7 +46,7 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
@@ -55,6 +55,7 @@ func main() {
 type ctl struct {
 	socket string
 	format format
+	in     io.Reader
 	out    io.Writer
 	asked  bool // the command line was understood
 }
@@ -62,8 +63,8 @@ type ctl struct {
 // nouns are what policy is made of.
 var nouns = []*noun{virtualSubnets, lookupRecords, customerRoutes, providerAddresses, providerRoutes, ports, global}
 
-func run(ctx context.Context, args []string, out, errOut io.Writer) (code int) {
-	c := &ctl{format: formatTable, out: out}
+func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) (code int) {
+	c := &ctl{format: formatTable, in: in, out: out}
 	root := c.root()
 	root.SetArgs(args)
 	root.SetOut(out)
@@ -77,8 +78,18 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) (code int) {
 // root is all commands.
 func (c *ctl) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "pacactl",
-		Short:         "Ask a running pacad what it knows, and change its policy",
+		Use:   "pacactl",
+		Short: "Ask a running pacad what it knows, and change its policy",
+		Long: `Ask a running pacad what it knows, and change its policy.
+
+Each change is made whole or not at all, and is durable and in force when the
+command ends. What is refused is refused with every fault and the rule that it
+breaks.
+
+Exit codes: 0 done; 1 refused by the daemon, or diff found a difference; 2 wrong
+usage; 3 daemon unreachable.
+
+For completion in a shell: pacactl completion bash|zsh|fish|powershell.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}

@@ -104,7 +104,7 @@ func start(t *testing.T) string {
 // call runs pacactl as a shell would.
 func call(socket string, args ...string) (code int, out, errOut string) {
 	var o, e bytes.Buffer
-	code = run(context.Background(), append([]string{"--socket", socket}, args...), &o, &e)
+	code = run(context.Background(), append([]string{"--socket", socket}, args...), strings.NewReader(""), &o, &e)
 	return code, o.String(), e.String()
 }
 
@@ -274,13 +274,13 @@ func TestInterrupt(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	var out, errOut bytes.Buffer
-	if code := run(ctx, []string{"status", "--socket", mute}, &out, &errOut); code != exitUnreachable || !strings.Contains(errOut.String(), "went silent") {
+	if code := run(ctx, []string{"status", "--socket", mute}, strings.NewReader(""), &out, &errOut); code != exitUnreachable || !strings.Contains(errOut.String(), "went silent") {
 		t.Errorf("exit code %d, %s", code, &errOut)
 	}
 	ctx, cancel = context.WithCancel(context.Background())
 	time.AfterFunc(100*time.Millisecond, cancel)
 	errOut.Reset()
-	if code := run(ctx, []string{"status", "--socket", mute}, &out, &errOut); code != exitRefused || !strings.Contains(errOut.String(), "interrupted") {
+	if code := run(ctx, []string{"status", "--socket", mute}, strings.NewReader(""), &out, &errOut); code != exitRefused || !strings.Contains(errOut.String(), "interrupted") {
 		t.Errorf("exit code %d, %s", code, &errOut)
 	}
 }

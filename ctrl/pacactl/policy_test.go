@@ -150,7 +150,7 @@ func watchFor(t *testing.T, socket string, args ...string) string {
 	defer cancel()
 	time.AfterFunc(300*time.Millisecond, cancel)
 	var out, errOut bytes.Buffer
-	if code := run(ctx, append([]string{"--socket", socket}, args...), &out, &errOut); code != 0 || errOut.Len() > 0 {
+	if code := run(ctx, append([]string{"--socket", socket}, args...), strings.NewReader(""), &out, &errOut); code != 0 || errOut.Len() > 0 {
 		t.Errorf("%q: exit code %d, %s", args, code, &errOut)
 	}
 	return out.String()
@@ -489,6 +489,10 @@ func TestDiff(t *testing.T) {
 	if after := done(t, socket, "export"); after != before {
 		t.Error("diff changes policy")
 	}
+	var in, inErr bytes.Buffer
+	if code := run(context.Background(), []string{"--socket", socket, "diff", "-f", "-", "--replace"}, strings.NewReader(edited), &in, &inErr); code != 1 || in.String() != out {
+		t.Errorf("from standard input: exit code %d, %s%s", code, &in, &inErr)
+	}
 	code, out, _ = call(socket, "diff", "-f", file, "--replace", "-o", "json")
 	if code != 1 || !strings.Contains(out, `"changed"`) {
 		t.Errorf("exit code %d, %s", code, out)
@@ -608,7 +612,7 @@ func TestCompletion(t *testing.T) {
 	} {
 		args := append([]string{"__complete", "--socket", socket}, strings.Split(tt.args, " ")...)
 		var out, errOut bytes.Buffer
-		if code := run(context.Background(), args, &out, &errOut); code != 0 {
+		if code := run(context.Background(), args, strings.NewReader(""), &out, &errOut); code != 0 {
 			t.Errorf("%s: exit code %d, %s", tt.args, code, &errOut)
 		}
 		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
@@ -619,7 +623,7 @@ func TestCompletion(t *testing.T) {
 	}
 	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
 		var out, errOut bytes.Buffer
-		if code := run(context.Background(), []string{"completion", shell}, &out, &errOut); code != 0 || out.Len() < 1000 {
+		if code := run(context.Background(), []string{"completion", shell}, strings.NewReader(""), &out, &errOut); code != 0 || out.Len() < 1000 {
 			t.Errorf("%s: exit code %d, %s", shell, code, &errOut)
 		}
 	}

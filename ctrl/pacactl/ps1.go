@@ -26,7 +26,7 @@ func (c *ctl) ps1() *cobra.Command {
 	command.RunE = c.asking(longPatience, func(ctx context.Context, daemon *client.Client, args []string) error {
 		script, err := os.ReadFile(args[0])
 		if args[0] == "-" {
-			script, err = io.ReadAll(os.Stdin)
+			script, err = io.ReadAll(c.in)
 		}
 		if err != nil {
 			return err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
@@ -32,7 +33,10 @@ func (c *ctl) watch() *cobra.Command {
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return nil // the one who watches has enough
 		}
-		return stream.Err()
+		if err := stream.Err(); err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: it ended the watch", client.ErrUnreachable)
 	})
 	command.Flags().Uint64Var(&after, "after", 0, "begin with the changes after this revision; without it, with those to come")
 	command.Long = "Tell every change of policy until interrupted: + and a new object or its new state, - and\n" +
