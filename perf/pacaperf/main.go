@@ -1,5 +1,11 @@
-// Command pacaperf measures pacad against dpdk-testpmd: the same virtual
-// devices, the same frames, one forwarding core each, in turn, in one run.
+// Command pacaperf measures pacad.
+//
+//	pacaperf [FLAGS] pairs    against dpdk-testpmd (the default)
+//	pacaperf [FLAGS] churn    while its policy changes
+//	pacaperf [FLAGS] scale    with a million lookup records
+//
+// pairs takes the same virtual devices, the same frames, one forwarding core
+// each, in turn, in one run.
 //
 // Traffic comes from net_pcap with infinite_rx=1, which copies a preloaded file
 // into fresh buffers as fast as it is polled, and goes to net_null. testpmd runs
@@ -9,8 +15,6 @@ package main
 
 import (
 	"bufio"
-	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -23,11 +27,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"connectrpc.com/connect"
-
-	pacav1 "paca/ctrl/api/paca/v1"
-	"paca/ctrl/client"
 )
 
 var (
@@ -59,7 +58,20 @@ func run() error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	what := "pairs"
+	if flag.NArg() > 0 {
+		what = flag.Arg(0)
+	}
+	do, ok := map[string]func(dir string) error{"pairs": pairs, "churn": churn, "scale": scale}[what]
+	if !ok {
+		return fmt.Errorf("%q is not pairs, churn or scale", what)
+	}
 	machine()
+	return do(dir)
+}
+
+// pairs measures both programs in every scenario.
+func pairs(dir string) error {
 	fmt.Println("| scenario | pacad Mpps | testpmd mac Mpps | ratio | pacad ns/packet | pacad Mpps, every round | testpmd Mpps, every round |")
 	fmt.Println("|---|---|---|---|---|---|---|")
 	for _, s := range []scenario{egress(), ingress()} {
@@ -123,71 +135,16 @@ func each(v []float64) string {
 
 // pacad measures packets per second that a pacad of its own sends.
 func (s scenario) pacad(dir, capture string) (float64, error) {
-	file := filepath.Join(dir, "host.toml")
-	socket := filepath.Join(dir, "paca.sock")
-	host := fmt.Sprintf(s.host, capture, *core) + fmt.Sprintf("\n[control]\nsocket = %q\n", socket)
-	if err := errors.Join(
-		os.WriteFile(file, []byte(host), 0o600),
-		os.WriteFile(filepath.Join(dir, "policy.toml"), []byte(policy), 0o600),
-	); err != nil {
+	p, err := start(dir, fmt.Sprintf(s.host, capture, *core)+"\n[policy]\nstore = \"memory\"\nseed = \"policy.toml\"\n", policy)
+	if err != nil {
 		return 0, err
 	}
-	cmd := exec.Command(*pacad, "run", "-c", file)
-	var log strings.Builder
-	cmd.Stderr = &log
-	if err := cmd.Start(); err != nil {
+	defer p.stop()
+	if err := p.untilSending(s.out); err != nil {
 		return 0, err
-	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
-	defer func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		<-done
-	}()
-
-	control := client.Dial(socket)
-	sent := func() (uint64, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		stream, err := control.ListPorts(ctx, connect.NewRequest(&pacav1.ListPortsRequest{}))
-		if err != nil {
-			return 0, err
-		}
-		defer stream.Close()
-		for stream.Receive() {
-			for _, p := range stream.Msg().Ports {
-				if p.Name == s.out {
-					return p.TxPackets, nil
-				}
-			}
-		}
-		return 0, errors.Join(fmt.Errorf("no port %s", s.out), stream.Err())
-	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		select {
-		case err := <-done:
-			done <- err
-			return 0, fmt.Errorf("%w\n%s", err, log.String())
-		default:
-		}
-		if n, err := sent(); err == nil && n > 0 {
-			break
-		} else if time.Now().After(deadline) {
-			return 0, fmt.Errorf("does not forward: %w\n%s", err, log.String())
-		}
 	}
 	time.Sleep(warmUp)
-	before, err := sent()
-	start := time.Now()
-	if err != nil {
-		return 0, err
-	}
-	time.Sleep(time.Duration(*seconds) * time.Second)
-	after, err := sent()
-	if err != nil {
-		return 0, err
-	}
-	return float64(after-before) / time.Since(start).Seconds(), nil
+	return p.rate(s.out, time.Duration(*seconds)*time.Second)
 }
 
 const warmUp = time.Second

@@ -58,9 +58,6 @@ next_hop = "192.168.1.1"
 port = "uplink"
 address = "192.168.1.1"
 mac = "02:00:00:00:01:01"
-[policy]
-store = "memory"
-seed = "policy.toml"
 `
 
 // egress is VM to fabric: 60-byte frames in, 102-byte NVGRE frames out.
