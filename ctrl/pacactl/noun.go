@@ -323,6 +323,7 @@ type selection struct {
 // selects gives a command the flags that select, of the parts that may.
 func (c *ctl) selects(command *cobra.Command, n *noun, parts ...part) *selection {
 	s := &selection{noun: n, query: n.list.selectors.New()}
+	command.Long = command.Short + ": those with any of the values given for a field that selects, and\nso for each such field that is given."
 	for i := range n.fields {
 		f := &n.fields[i]
 		if !slices.Contains(parts, f.part) || descriptor(s.query, f.name) == nil {
