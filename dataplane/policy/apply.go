@@ -307,20 +307,19 @@ func (t *trip) do(from, to Object) {
 }
 
 // change takes out what is unique by more than its Key before it puts anything
-// in: two ports may swap their MACs. Records leave before and enter after their
-// virtual subnets change, since PAs count their users by mode.
+// in: two ports may swap their MACs, a CA may go to another MAC. Records leave
+// before and enter after their virtual subnets change, since PAs count their
+// users by mode; those that stay are counted anew when it does.
 func (t *trip) change() {
 	t.done = make([]step, 0, len(t.plan))
 	var others bool
 	for i := range t.plan {
 		s := &t.plan[i]
-		switch s.kind() {
-		case KindLookupRecord, KindPort:
-			if s.from != nil {
-				t.do(s.from, nil)
-			}
-		default:
+		switch k := s.kind(); {
+		case k != KindLookupRecord && k != KindPort:
 			others = true
+		case s.from != nil && (k == KindPort || s.to == nil):
+			t.do(s.from, nil)
 		}
 	}
 	if others {
@@ -334,6 +333,10 @@ func (t *trip) change() {
 		s := &t.plan[i]
 		switch o := s.to.(type) {
 		case LookupRecord:
+			if s.from != nil {
+				t.do(s.from, s.to)
+				continue
+			}
 			if n := t.book.records.at[identityOf(o.VSID, o.CA, o.MAC).place()]; n != 0 {
 				t.at(KindLookupRecord, s.index)
 				t.cause(ErrExists, "ca", "P6", "%s already has the CA", name(t.book.records.record(n)))

@@ -264,11 +264,16 @@ func (b *Book) swap(from, to Object) {
 			b.routesOf[r.VSID][r.Key()] = struct{}{}
 		}
 	case LookupRecord:
-		if r, ok := from.(LookupRecord); ok {
-			b.records.remove(&r, b.subnets[r.VSID].Mode == Rewrite)
-		}
-		if r, ok := to.(LookupRecord); ok {
-			b.records.insert(&r, b.subnets[r.VSID].Mode == Rewrite)
+		old, leaves := from.(LookupRecord)
+		r, enters := to.(LookupRecord)
+		rewrite := b.subnets[max(old.VSID, r.VSID)].Mode == Rewrite
+		switch {
+		case !enters:
+			b.records.remove(&old, rewrite)
+		case !leaves:
+			b.records.insert(&r, rewrite)
+		default:
+			b.records.replace(&r, rewrite)
 		}
 	}
 }

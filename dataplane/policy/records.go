@@ -144,8 +144,8 @@ func (s *slot) addresses() (ca, pa address) {
 	return address{s.ca, s.flags & caIPv6}, address{s.pa, s.flags & paIPv6 / paIPv6}
 }
 
-// insert takes a record in whose place is free; rewrite is the mode of its
-// virtual subnet.
+// insert takes a record whose place is free; rewrite is the mode of its virtual
+// subnet.
 func (t *records) insert(r *LookupRecord, rewrite bool) {
 	n := t.free
 	if n != 0 {
@@ -158,9 +158,39 @@ func (t *records) insert(r *LookupRecord, rewrite bool) {
 		}
 	}
 	id := identityOf(r.VSID, r.CA, r.MAC)
-	pa := addressOf(r.PA)
-	s := t.slot(n)
-	*s = slot{ca: id.ca, pa: pa.bytes, vsid: r.VSID, mac: r.MAC, typ: r.Type, flags: id.six | pa.six*paIPv6}
+	*t.slot(n) = slot{ca: id.ca, vsid: id.vsid, mac: id.mac, flags: id.six}
+	t.at[id.place()] = n
+	c := t.bySubnet[r.VSID]
+	t.link(&c, bySubnet, n)
+	t.bySubnet[r.VSID] = c
+	t.fill(n, r, rewrite)
+}
+
+// remove is insert taken back.
+func (t *records) remove(r *LookupRecord, rewrite bool) {
+	p := identityOf(r.VSID, r.CA, r.MAC).place()
+	n := t.at[p]
+	t.empty(n, rewrite)
+	delete(t.at, p)
+	c := t.bySubnet[r.VSID]
+	t.unlink(&c, bySubnet, n)
+	keep(t.bySubnet, r.VSID, c)
+	*t.slot(n) = slot{next: [numChains]uint32{bySubnet: t.free}}
+	t.free = n
+}
+
+// replace puts a record where one with its identity is.
+func (t *records) replace(r *LookupRecord, rewrite bool) {
+	n := t.at[identityOf(r.VSID, r.CA, r.MAC).place()]
+	t.empty(n, rewrite)
+	t.fill(n, r, rewrite)
+}
+
+// fill writes into slot n what is not identity.
+func (t *records) fill(n uint32, r *LookupRecord, rewrite bool) {
+	s, pa := t.slot(n), addressOf(r.PA)
+	s.pa, s.typ = pa.bytes, r.Type
+	s.flags |= pa.six * paIPv6
 	if r.UseVMMAC {
 		s.flags |= useVMMAC
 	}
@@ -168,15 +198,10 @@ func (t *records) insert(r *LookupRecord, rewrite bool) {
 		s.flags |= labelled
 		t.labels[n] = l
 	}
-	t.at[id.place()] = n
-
-	c := t.bySubnet[r.VSID]
-	t.link(&c, bySubnet, n)
-	t.bySubnet[r.VSID] = c
 	if r.Router() {
 		return // its PA is nobody's (P21)
 	}
-	c = t.byPA[pa]
+	c := t.byPA[pa]
 	t.link(&c, byPA, n)
 	if rewrite {
 		c.rewrite++
@@ -184,29 +209,26 @@ func (t *records) insert(r *LookupRecord, rewrite bool) {
 	t.byPA[pa] = c
 }
 
-// remove is insert taken back.
-func (t *records) remove(r *LookupRecord, rewrite bool) {
-	p := identityOf(r.VSID, r.CA, r.MAC).place()
-	n := t.at[p]
-	delete(t.at, p)
+// empty is fill taken back.
+func (t *records) empty(n uint32, rewrite bool) {
 	s := t.slot(n)
 	if s.flags&labelled != 0 {
 		delete(t.labels, n)
 	}
-	c := t.bySubnet[s.vsid]
-	t.unlink(&c, bySubnet, n)
-	if keep(t.bySubnet, s.vsid, c); !r.Router() {
-		_, pa := s.addresses()
-		c = t.byPA[pa]
+	_, pa := s.addresses()
+	if pa != routerPA {
+		c := t.byPA[pa]
 		t.unlink(&c, byPA, n)
 		if rewrite {
 			c.rewrite--
 		}
 		keep(t.byPA, pa, c)
 	}
-	*s = slot{next: [numChains]uint32{bySubnet: t.free}}
-	t.free = n
+	s.flags &= caIPv6
+	s.next[byPA], s.prev[byPA] = 0, 0
 }
+
+var routerPA = addressOf(RouterPA)
 
 func keep[K comparable](m map[K]chain, k K, c chain) {
 	if c.count == 0 {
