@@ -60,7 +60,11 @@ func (c *control) ApplyStream(ctx context.Context, stream *connect.ClientStream[
 	if asked == nil {
 		asked = &pacav1.ApplyRequest{}
 	}
-	return c.apply(ctx, asked, changes, stream.Err())
+	err := stream.Err()
+	if err != nil && connect.CodeOf(err) == connect.CodeResourceExhausted {
+		err = tooLarge()
+	}
+	return c.apply(ctx, asked, changes, err)
 }
 
 // labels is how many bytes of free text a change carries.

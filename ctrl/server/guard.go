@@ -171,12 +171,13 @@ func limited(format string, args ...any) error {
 	return api.Refuse(pacav1.ErrorCode_ERROR_CODE_RATE_LIMITED, "", "", format+"; try again later", args...)
 }
 
+func tooLarge() error {
+	return api.Refuse(pacav1.ErrorCode_ERROR_CODE_TOO_LARGE, "", "", "a message has at most %d bytes; ApplyStream takes large sets in many messages", maxRequest)
+}
+
 // body reads a request whole; held is what it took of the budget.
 func (g *guard) body(r *http.Request) (body []byte, held int64, err error) {
 	const most = maxRequest + envelope
-	tooLarge := func() error {
-		return api.Refuse(pacav1.ErrorCode_ERROR_CODE_TOO_LARGE, "", "", "a request has at most %d bytes; ApplyStream takes large sets in many", maxRequest)
-	}
 	if r.ContentLength > most {
 		return nil, 0, tooLarge()
 	}
