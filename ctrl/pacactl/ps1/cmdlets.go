@@ -345,9 +345,9 @@ func (r *runner) whereObjects(in *selection, w condition) (value, error) {
 		return nil, err
 	}
 	out := &selection{noun: in.noun}
-	for _, it := range in.items {
-		if (folded(in.noun.values(it)[at]) == folded(want)) != w.negate {
-			out.items = append(out.items, it)
+	for i := range in.items {
+		if (folded(in.noun.values(&in.items[i].item)[at]) == folded(want)) != w.negate {
+			out.items = append(out.items, in.items[i])
 		}
 	}
 	return out, nil
@@ -453,10 +453,9 @@ func (a *vmAdapter) where(r *runner, w condition) (value, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !a.mac.IsZero() && a.mac != m {
-			return nil, fmt.Errorf("it cannot be %v and %v", a.mac, m)
+		if err := out.narrow(m.(packet.MAC)); err != nil {
+			return nil, err
 		}
-		out.mac = m.(packet.MAC)
 	case "vmname", "name":
 		name, err := text(r.eval(w.value))
 		if err != nil {
@@ -467,6 +466,18 @@ func (a *vmAdapter) where(r *runner, w condition) (value, error) {
 		return nil, fmt.Errorf("network adapters are chosen by MacAddress, VMName or Name")
 	}
 	return &out, nil
+}
+
+// narrow leaves the adapter with that MAC.
+func (a *vmAdapter) narrow(m packet.MAC) error {
+	if m.IsZero() {
+		return fmt.Errorf("no VM has %v", m)
+	}
+	if !a.mac.IsZero() && a.mac != m {
+		return fmt.Errorf("this adapter has %v, which is not changed here", a.mac)
+	}
+	a.mac = m
+	return nil
 }
 
 // ports are those that a may mean. A MAC decides; names, which are Windows' and
@@ -525,10 +536,9 @@ func setVMNetworkAdapter(c *call) value {
 		a = &b
 	}
 	if m, ok := c.args["StaticMacAddress"].(packet.MAC); ok {
-		if !a.mac.IsZero() && a.mac != m {
-			c.fail("-StaticMacAddress: a port's MAC is the VM's, %v, and is not changed here", a.mac)
+		if err := a.narrow(m); err != nil {
+			c.fail("-StaticMacAddress: %v", err)
 		}
-		a.mac = m
 	}
 	it, err := a.port(c.r)
 	if err != nil {

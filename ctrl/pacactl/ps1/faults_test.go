@@ -159,7 +159,8 @@ func TestFaults(t *testing.T) {
 		{`Set-VMNetworkAdapter blue1 -MacAddressSpoofing On`, `Set-VMNetworkAdapter: no parameter -MacAddressSpoofing is known`},
 		{`Set-VMNetworkAdapter blue1 -VirtualSubnetID 9001 -ComputerName host2`, `Set-VMNetworkAdapter: -ComputerName: a script changes the host on which it is run; run it on the other`},
 		{`Set-VMNetworkAdapter -ManagementOS -VirtualSubnetID 9001`, `Set-VMNetworkAdapter: -ManagementOS: a port is a VM's here`},
-		{`Get-VMNetworkAdapter blue1 | where {$_.MacAddress -eq "101010101105"} | Set-VMNetworkAdapter -StaticMacAddress 101010101106 -VirtualSubnetID 9001`, `Set-VMNetworkAdapter: -StaticMacAddress: a port's MAC is the VM's, 10:10:10:10:11:05, and is not changed here`},
+		{`Get-VMNetworkAdapter blue1 | where {$_.MacAddress -eq "101010101105"} | Set-VMNetworkAdapter -StaticMacAddress 101010101106 -VirtualSubnetID 9001`, `Set-VMNetworkAdapter: -StaticMacAddress: this adapter has 10:10:10:10:11:05, which is not changed here`},
+		{`Get-VMNetworkAdapter blue1 | where {$_.MacAddress -eq "000000000000"} | Set-VMNetworkAdapter -VirtualSubnetID 9001`, `where: MacAddress: no VM has 00:00:00:00:00:00`},
 		{`Get-NetAdapter Ethernet | Set-VMNetworkAdapter -VirtualSubnetID 9001`, `Set-VMNetworkAdapter: choose a network adapter by a pipe from Get-VMNetworkAdapter, or by -VMName, or by -VMNetworkAdapter`},
 		{`Set-VMNetworkAdapterVlan blue1 -Access -VlanId 7`, `Set-VMNetworkAdapterVlan is refused: a port has a VLAN or a VSID, and this is not policy (P2)`},
 		// What is there, and what it comes to.
@@ -214,6 +215,7 @@ func TestFaultLines(t *testing.T) {
 		{[]string{"$a = '0123456789abcdef'", strings.Repeat("$a = \"$a$a\"\n", 20)}, "14: a string of more than 65536 bytes"},
 		{[]string{"$a = 1", strings.Repeat("$a = $a, $a\n", 20)}, "18: an array of more than 65536 values"},
 		{[]string{"$a = 1", strings.Repeat("$a = $a, $a\n", 15), strings.Repeat("$b = $a, 1\n", 1000)}, "80: the script computes too much"},
+		{[]string{"$a = ''", strings.Repeat("$a = $a, $a\n", 15), strings.Repeat("$a\n", 9)}, "26: more than 16 MiB of output"},
 	} {
 		p, err := Translate("setup.ps1", []byte(strings.Join(c.script, "\n")), envOf(mustBlue(t)))
 		if p != nil || err == nil || err.Error() != "setup.ps1:"+c.want {

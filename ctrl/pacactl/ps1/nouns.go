@@ -257,7 +257,7 @@ func (c *call) create(n *noun) value {
 		case errors.Is(err, errExists):
 			c.fail("%v with other values; change it with Set-NetVirtualization%s", err, n.name)
 		case err == nil:
-			return &selection{noun: n, items: []*item{it}, made: true}
+			return &selection{noun: n, items: snapshots([]*item{it}), made: true}
 		}
 	}
 	c.fail("%v", err)
@@ -267,7 +267,15 @@ func (c *call) create(n *noun) value {
 // get is Get-.
 func (c *call) get(n *noun) value {
 	filters := c.filters(n, func(*column) bool { return true })
-	return &selection{noun: n, items: c.r.state.find(n, filters), all: filters == nil}
+	return &selection{noun: n, items: snapshots(c.r.state.find(n, filters)), all: filters == nil}
+}
+
+func snapshots(items []*item) []snapshot {
+	all := make([]snapshot, len(items))
+	for i, it := range items {
+		all[i] = snapshot{*it, it}
+	}
+	return all
 }
 
 // filters is what the arguments ask of the columns that choose: for each column
@@ -301,8 +309,8 @@ func (c *call) change(n *noun) value {
 	if fresher == nil {
 		c.fail("says nothing to change")
 	}
-	out := &selection{noun: n, items: c.chosen(n, func(col *column) bool { return col.set == selector })}
-	for _, it := range out.items {
+	chosen := c.chosen(n, func(col *column) bool { return col.set == selector })
+	for _, it := range chosen {
 		vals := n.values(it)
 		for _, i := range fresher {
 			vals[i] = c.args[n.columns[i].name]
@@ -316,26 +324,20 @@ func (c *call) change(n *noun) value {
 	if !c.on("PassThru") {
 		return nil
 	}
-	return out
+	return &selection{noun: n, items: snapshots(chosen)}
 }
 
 // remove is Remove-.
 func (c *call) remove(n *noun) value {
-	out := &selection{noun: n, items: c.chosen(n, func(*column) bool { return true })}
-	var shown strings.Builder
-	for i, it := range out.items {
-		if c.on("PassThru") {
-			if i > 0 {
-				shown.WriteByte('\n')
-			}
-			shown.WriteString(n.describe(it))
-		}
+	chosen := c.chosen(n, func(*column) bool { return true })
+	gone := &selection{noun: n, items: snapshots(chosen)}
+	for _, it := range chosen {
 		c.r.state.remove(it, c.line)
 	}
-	if shown.Len() > 0 {
-		c.r.show(c.line, shown.String())
+	if !c.on("PassThru") {
+		return nil
 	}
-	return nil
+	return gone
 }
 
 // chosen is the objects that Set- and Remove- are about. Where the original
@@ -366,11 +368,11 @@ func (c *call) chosen(n *noun, chooses func(*column) bool) []*item {
 			if s.all {
 				c.everything(n, chooses)
 			}
-			for _, it := range s.items {
-				if it.obj == nil {
-					c.fail("line %d removed this %s", it.line, n.name)
+			for _, shot := range s.items {
+				if shot.of.obj == nil {
+					c.fail("line %d removed this %s", shot.of.line, n.name)
 				}
-				all = append(all, it)
+				all = append(all, shot.of)
 			}
 		}
 		return all

@@ -406,7 +406,7 @@ func (p *parser) where() []condition {
 		if name == "" {
 			p.fail("%s is not understood: a condition is {$_.MacAddress -eq \"…\"}", p.shown())
 		}
-		return []condition{p.compare(name)}
+		return []condition{p.compare(name, true)}
 	}
 	p.next()
 	var all []condition
@@ -415,7 +415,7 @@ func (p *parser) where() []condition {
 		if !p.take("$_.") {
 			p.fail("%s is not understood: a condition begins with $_ and a property, like $_.MacAddress", p.shown())
 		}
-		all = append(all, p.compare(p.name()))
+		all = append(all, p.compare(p.name(), false))
 		p.lines()
 		if p.peek() == '}' {
 			p.next()
@@ -427,7 +427,7 @@ func (p *parser) where() []condition {
 	}
 }
 
-func (p *parser) compare(property string) condition {
+func (p *parser) compare(property string, argument bool) condition {
 	c := condition{property: property, line: p.line}
 	p.space()
 	if !isDash(p.peek()) {
@@ -441,7 +441,7 @@ func (p *parser) compare(property string) condition {
 		p.fail("-%s is not understood: compare with -eq or -ne", op)
 	}
 	p.space()
-	c.value = p.value(false)
+	c.value = p.value(argument)
 	return c
 }
 

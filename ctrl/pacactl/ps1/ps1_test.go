@@ -206,3 +206,71 @@ func record(otherwise ...string) string {
 	}
 	return "New-NetVirtualizationLookupRecord " + strings.Join(all, " ")
 }
+
+// seeded is a host whose policy came from a file: on-link routes are prefixes of
+// the virtual subnets there, and routes need not be in the order of prefixes.
+func seeded() []policy.Object {
+	blue := policy.RDID{0x11, 0x11, 0x11, 0x11, 0x22, 0x22, 0x33, 0x33, 0x44, 0x44}
+	prefix := netip.MustParsePrefix
+	return append(bare(),
+		policy.VirtualSubnet{VSID: 6001, RDID: blue, Prefixes: []netip.Prefix{prefix("10.1.1.0/24"), prefix("fd00:10:1:1::/64"), prefix("10.1.7.0/24")}},
+		policy.CustomerRoute{RDID: blue, VSID: 6001, Prefix: prefix("10.1.7.0/24"), NextHop: netip.IPv4Unspecified(), Metric: 7},
+		policy.CustomerRoute{RDID: blue, VSID: 6001, Prefix: prefix("10.0.0.0/8"), NextHop: netip.IPv4Unspecified(), Metric: 9}, // no prefix
+		policy.LookupRecord{VSID: 6001, CA: netip.MustParseAddr("10.1.1.11"), MAC: testMAC("101010101105"), PA: netip.MustParseAddr("192.168.1.10"), VMName: "blue1"},
+	)
+}
+
+func TestP11Prefixes(t *testing.T) {
+	const vs6001 = "-VirtualSubnetID 6001"
+	for _, c := range []struct{ script, want string }{
+		// Nothing but what the script lacks is added to what the file said.
+		{"FILE " + host1, `pacactl port set blue1 --vsid 6001
+pacactl provider-address add 192.168.1.10/24 --port uplink0
+pacactl provider-route add --port uplink0 --prefix 0.0.0.0/0 --next-hop 192.168.1.1
+pacactl lookup-record add --vsid 6001 --ca 10.1.1.12 --mac 10:10:10:10:11:07 --pa 192.168.2.20 --vm-name blue2`},
+		{"Set-NetVirtualizationLookupRecord " + vs6001 + " -ProviderAddress 192.168.9.9",
+			"pacactl lookup-record set --vsid 6001 --ca 10.1.1.11 --mac 10:10:10:10:11:05 --pa 192.168.9.9"},
+		{"(Get-NetVirtualizationCustomerRoute " + vs6001 + " -DestinationPrefix fd00:10:1:1::/64).Metric", "255"},
+		{"Set-NetVirtualizationCustomerRoute -DestinationPrefix 10.1.1.0/24 -Metric 3",
+			"pacactl customer-route add --rdid {11111111-2222-3333-4444-000000000000} --vsid 6001 --prefix 10.1.1.0/24 --next-hop 0.0.0.0 --metric 3"},
+		{"Remove-NetVirtualizationCustomerRoute -DestinationPrefix fd00:10:1:1::/64", "pacactl virtual-subnet set 6001 --prefix 10.1.1.0/24,10.1.7.0/24"},
+		{"Remove-NetVirtualizationCustomerRoute -DestinationPrefix 10.1.7.0/24", `pacactl customer-route del --rdid {11111111-2222-3333-4444-000000000000} --vsid 6001 --prefix 10.1.7.0/24 --next-hop 0.0.0.0
+pacactl virtual-subnet set 6001 --prefix 10.1.1.0/24,fd00:10:1:1::/64`},
+		{"Remove-NetVirtualizationCustomerRoute -DestinationPrefix 10.0.0.0/8",
+			"pacactl customer-route del --rdid {11111111-2222-3333-4444-000000000000} --vsid 6001 --prefix 10.0.0.0/8 --next-hop 0.0.0.0"},
+		// Away and back again is no change.
+		{"$r = Get-NetVirtualizationCustomerRoute -DestinationPrefix 10.1.7.0/24\n$r | Remove-NetVirtualizationCustomerRoute\n" +
+			"New-NetVirtualizationCustomerRoute -RoutingDomainID $r.RoutingDomainID -VirtualSubnetID $r.VirtualSubnetID -DestinationPrefix $r.DestinationPrefix -NextHop $r.NextHop -Metric 7", ""},
+		{"$r = Get-NetVirtualizationLookupRecord " + vs6001 + "\n$r | Remove-NetVirtualizationLookupRecord\n" +
+			"New-NetVirtualizationLookupRecord -CustomerAddress $r.CustomerAddress -VirtualSubnetID $r.VirtualSubnetID -MACAddress $r.MACAddress -ProviderAddress $r.ProviderAddress -Rule $r.Rule -VMName $r.VMName -Type $r.Type -UseVmMACAddress $r.UseVmMACAddress", ""},
+		// An object is as it was when it was asked for.
+		{"$r = Get-NetVirtualizationLookupRecord " + vs6001 + "\n$r | Remove-NetVirtualizationLookupRecord\n$s = $r | where VMName -eq BLUE1\n$s.ProviderAddress",
+			"pacactl lookup-record del --vsid 6001 --ca 10.1.1.11 --mac 10:10:10:10:11:05\n192.168.1.10"},
+		// The mode follows the records when there are none of the other.
+		{"Set-NetVirtualizationLookupRecord " + vs6001 + " -Rule TranslationMethodNat -UseVmMACAddress $true",
+			"pacactl virtual-subnet set 6001 --mode rewrite\npacactl lookup-record set --vsid 6001 --ca 10.1.1.11 --mac 10:10:10:10:11:05 --use-vm-mac=true"},
+	} {
+		script := []byte(c.script)
+		if file, ok := strings.CutPrefix(c.script, "FILE "); ok {
+			var err error
+			if script, err = os.ReadFile(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p, err := Translate("x.ps1", script, envOf(seeded()))
+		if err != nil {
+			t.Errorf("%s: %v", c.script, err)
+			continue
+		}
+		got := p.Commands()
+		for _, o := range p.Output {
+			got = append(got, o.Text)
+		}
+		if g := strings.Join(got, "\n"); g != c.want {
+			t.Errorf("%s\ncomes to %s\nwant %s", c.script, g, c.want)
+		}
+		if _, err := bookOf(t, seeded()).Apply(p.Changes); err != nil {
+			t.Errorf("%s: %v", c.script, p.Locate(err))
+		}
+	}
+}

@@ -9,8 +9,12 @@ import (
 	"paca/dataplane/policy"
 )
 
-// maxOutput bounds what one script may show.
-const maxOutput = 16 << 20
+// maxOutput bounds what one script may show, in bytes, of which the shortest
+// takes perOutput.
+const (
+	maxOutput = 16 << 20
+	perOutput = 64
+)
 
 // maxSpent bounds the bytes of text and values of arrays that one script may
 // make of others, however long it is.
@@ -60,7 +64,7 @@ type runner struct {
 func (r *runner) fail(line int, format string, args ...any) { stop(r.file, line, format, args...) }
 
 func (r *runner) show(line int, s string) {
-	if r.shown += len(s); r.shown > maxOutput {
+	if r.shown += len(s) + perOutput; r.shown > maxOutput {
 		r.fail(line, "more than %d MiB of output", maxOutput>>20)
 	}
 	r.output = append(r.output, Output{Line: line, Text: s})
@@ -147,8 +151,8 @@ func (r *runner) showValue(line int, v value) {
 	case nil:
 	case *selection:
 		if !v.made {
-			for _, it := range v.items {
-				r.show(line, v.noun.describe(it))
+			for i := range v.items {
+				r.show(line, v.noun.describe(&v.items[i].item))
 			}
 		}
 	case *vmAdapter:
@@ -316,7 +320,7 @@ func (r *runner) property(of value, name string) (value, error) {
 		if len(of.items) != 1 {
 			return nil, fmt.Errorf("these are %d objects, and only one has a property", len(of.items))
 		}
-		return of.noun.values(of.items[0])[at], nil
+		return of.noun.values(&of.items[0].item)[at], nil
 	case *hash:
 		for i, k := range of.keys {
 			if strings.EqualFold(k, name) {

@@ -113,10 +113,6 @@ func (s *state) add(o policy.Object, rule policy.Mode, line int) (*item, error) 
 		switch {
 		case it.line > 0:
 			return nil, fmt.Errorf("line %d has made it already", it.line)
-		case it.implied:
-			// As a prefix only; now it is a route as well.
-			s.set(it, o, 0, line)
-			return it, nil
 		case isRecord && record.Router():
 			return it, nil // whose PA is a dummy (P21)
 		case it.obj == o && it.rule == rule:

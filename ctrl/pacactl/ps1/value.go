@@ -29,9 +29,14 @@ type (
 	// selection is policy objects on their way through a pipe.
 	selection struct {
 		noun  *noun
-		items []*item
+		items []snapshot
 		all   bool // no filter narrowed it
 		made  bool // by New-, which shows nothing
+	}
+	// snapshot is an object as it was when a cmdlet gave it out.
+	snapshot struct {
+		item
+		of *item
 	}
 	// adapter is a network adapter of the host under the name that the script
 	// gave it, or its InterfaceIndex, which has no number here.
