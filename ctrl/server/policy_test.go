@@ -50,7 +50,6 @@ func (s *syncBuffer) String() string {
 
 type served struct {
 	socket string
-	host   *servertest.Host
 	server *server.Server
 	log    *syncBuffer
 }
@@ -58,9 +57,20 @@ type served struct {
 // start serves a host on a socket of its own, and read-only on another.
 func start(t testing.TB) *served {
 	t.Helper()
-	s := &served{socket: filepath.Join(t.TempDir(), "s"), host: servertest.New(), log: &syncBuffer{}}
+	return startWith(t, servertest.New())
+}
+
+// host is what servertest.Host is, and what stands before one.
+type host interface {
+	server.Host
+	server.Policy
+}
+
+func startWith(t testing.TB, h host) *served {
+	t.Helper()
+	s := &served{socket: filepath.Join(t.TempDir(), "s"), log: &syncBuffer{}}
 	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	s.server = server.New(s.host, s.host, log)
+	s.server = server.New(h, h, log)
 	ended := make(chan error, 2)
 	for path, serve := range map[string]func(net.Listener) error{s.socket: s.server.Serve, s.socket + ".ro": s.server.ServeReadOnly} {
 		l, err := server.Listen(server.Socket{Path: path, Group: "root"}, log)
