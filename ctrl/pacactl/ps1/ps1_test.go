@@ -230,6 +230,7 @@ pacactl provider-route add --port uplink0 --prefix 0.0.0.0/0 --next-hop 192.168.
 pacactl lookup-record add --vsid 6001 --ca 10.1.1.12 --mac 10:10:10:10:11:07 --pa 192.168.2.20 --vm-name blue2`},
 		{"Set-NetVirtualizationLookupRecord " + vs6001 + " -ProviderAddress 192.168.9.9",
 			"pacactl lookup-record set --vsid 6001 --ca 10.1.1.11 --mac 10:10:10:10:11:05 --pa 192.168.9.9"},
+		{"Remove-NetVirtualizationLookupRecord -VMName Nobody, BLUE1 -Type static", "pacactl lookup-record del --vsid 6001 --ca 10.1.1.11 --mac 10:10:10:10:11:05"},
 		{"(Get-NetVirtualizationCustomerRoute " + vs6001 + " -DestinationPrefix fd00:10:1:1::/64).Metric", "255"},
 		{"Set-NetVirtualizationCustomerRoute -DestinationPrefix 10.1.1.0/24 -Metric 3",
 			"pacactl customer-route add --rdid {11111111-2222-3333-4444-000000000000} --vsid 6001 --prefix 10.1.1.0/24 --next-hop 0.0.0.0 --metric 3"},
@@ -271,6 +272,62 @@ pacactl virtual-subnet set 6001 --prefix 10.1.1.0/24,fd00:10:1:1::/64`},
 		}
 		if _, err := bookOf(t, seeded()).Apply(p.Changes); err != nil {
 			t.Errorf("%s: %v", c.script, p.Locate(err))
+		}
+	}
+}
+
+// A record of the router's CA is the router's where its PA is a dummy: the one
+// that always is, or one of this host, unless a VM here has the MAC. Any other is
+// a VM's that may not have the CA (P20).
+func TestP21RouterRecords(t *testing.T) {
+	const pa = "New-NetVirtualizationProviderAddress -InterfaceIndex 1 -ProviderAddress 192.168.1.9 -PrefixLength 24"
+	const vm = "Set-VMNetworkAdapter blue1 -VirtualSubnetId 9001"
+	router := record("-CustomerAddress 10.9.1.1", "-MACAddress 101010101105")
+	for _, c := range []struct {
+		script []string
+		router bool
+	}{
+		{[]string{onLink, router, pa}, true},
+		{[]string{pa, record("-CustomerAddress 10.9.1.1", "-ProviderAddress 169.254.254.254"), onLink}, true},
+		{[]string{onLink, router}, false},
+		{[]string{onLink, router, pa, vm}, false},
+		{[]string{onLink, router, pa, vm, "Set-VMNetworkAdapter blue1 -VirtualSubnetId 9002"}, true},
+	} {
+		script := strings.Join(c.script, "\n")
+		p, err := Translate("x.ps1", []byte(script), envOf(bare()))
+		if err != nil {
+			t.Errorf("%s\n%v", script, err)
+			continue
+		}
+		r := p.Changes[len(p.Changes)-1].Object.(policy.LookupRecord)
+		_, err = bookOf(t, bare()).Apply(p.Changes)
+		if r.Router() != c.router || (err == nil) != c.router {
+			t.Errorf("%s\nmakes %v, and policy says %v", script, r, err)
+		}
+	}
+}
+
+// L30: two ports may have one MAC; then the name decides.
+func TestTwins(t *testing.T) {
+	for script, want := range map[string]string{
+		`Get-VMNetworkAdapter TWIN2 | where {$_.MacAddress -eq "10-10-10-10-13-07"} | Set-VMNetworkAdapter -VirtualSubnetId 9001`:                                          "pacactl port set twin2 --vsid 9001",
+		`Get-VMNetworkAdapter | where {$_.MacAddress -eq "101010101307" -and $_.VMName -eq "twin1"} | Set-VMNetworkAdapter -V 9001`:                                        "",
+		`$a = Get-VMNetworkAdapter | where {$_.MacAddress -eq "101010101307" -and $_.VMName -eq "twin1"}; Set-VMNetworkAdapter -VMNetworkAdapter $a -VirtualSubnetId 9001`: "pacactl port set twin1 --vsid 9001",
+		`Get-VMNetworkAdapter twin1 | where {$_.MacAddress -eq "101010101105"} | Set-VMNetworkAdapter -VirtualSubnetId 9001`:                                               "pacactl port set blue1 --vsid 9001", // the MAC before the name
+	} {
+		p, err := Translate("x.ps1", []byte(script), envOf(bare()))
+		if want == "" {
+			if err == nil || !strings.Contains(err.Error(), "-V may be -VMName, -VMNetworkAdapter, -VirtualSubnetId, -Verbose") {
+				t.Errorf("%s: %v", script, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", script, err)
+			continue
+		}
+		if got := strings.Join(p.Commands(), "\n"); got != want {
+			t.Errorf("%s comes to %s, want %s", script, got, want)
 		}
 	}
 }
