@@ -495,7 +495,7 @@ func (a *vmAdapter) ports(r *runner) []*item {
 			byName = append(byName, it)
 		}
 	}
-	if len(a.names) == 0 || !a.mac.IsZero() && (len(byMAC) == 1 || len(byName) == 0) {
+	if len(a.names) == 0 || !a.mac.IsZero() && len(byName) == 0 {
 		return byMAC
 	}
 	return byName

@@ -194,6 +194,8 @@ func TestFaultLines(t *testing.T) {
 			"3: New-NetVirtualizationLookupRecord: VSID 9001 has CA 10.9.1.9 already, with MAC 02:00:00:00:09:09; remove that record first (P6)"},
 		{[]string{record(), onLink, record("-CustomerAddress 10.9.1.8", "-MACAddress 020000000908", "-Rule TranslationMethodNat")},
 			"3: VSID 9001 has one Rule: this is TranslationMethodNat, the record of line 1 is TranslationMethodEncap"},
+		{[]string{record(), record("-CustomerAddress 10.9.1.8"), "Write-Host end"},
+			"2: VSID 9001 needs an on-link route, New-NetVirtualizationCustomerRoute -NextHop 0.0.0.0 with its prefix (P11)"},
 		{[]string{onLink, strings.ReplaceAll(strings.ReplaceAll(onLink, "{9", "{8"), "10.9.1", "10.9.2")},
 			"2: VSID 9001 is in one routing domain, not in {99999999-0000-0000-0000-000000000000} and {89999999-0000-0000-0000-000000000000} (P3)"},
 		{[]string{pa("(Get-NetAdapter A).ifIndex", "192.168.1.1"), pa("(Get-NetAdapter B).ifIndex", "192.168.1.2")},

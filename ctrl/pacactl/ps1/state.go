@@ -24,9 +24,9 @@ type state struct {
 	byKey   map[policy.Key]*item
 	items   [policy.KindLookupRecord + 1][]*item // by kind, in order of appearance
 	records map[policy.VSID][]*item
-	cas     map[concreteCA]*item  // P6
-	touched map[policy.VSID][]int // lines that say something about a virtual subnet
-	order   []policy.VSID         // in which they were touched
+	cas     map[concreteCA]*item // P6
+	touched map[policy.VSID]int  // the last line that says something about a virtual subnet
+	order   []policy.VSID        // in which they were touched
 }
 
 type concreteCA struct {
@@ -41,7 +41,7 @@ func newState(objects iter.Seq[policy.Object]) *state {
 		byKey:   map[policy.Key]*item{},
 		records: map[policy.VSID][]*item{},
 		cas:     map[concreteCA]*item{},
-		touched: map[policy.VSID][]int{},
+		touched: map[policy.VSID]int{},
 	}
 	if objects != nil {
 		for o := range objects {
@@ -96,10 +96,10 @@ func (s *state) touch(o policy.Object, line int) {
 	default:
 		return
 	}
-	if s.touched[v] == nil {
+	if s.touched[v] == 0 {
 		s.order = append(s.order, v)
 	}
-	s.touched[v] = append(s.touched[v], line)
+	s.touched[v] = line
 }
 
 var errExists = errors.New("it is there already")
@@ -206,8 +206,7 @@ func (r *runner) settle() {
 
 func (r *runner) settleSubnet(v policy.VSID, routes []*item) {
 	s := r.state
-	lines := s.touched[v]
-	last := lines[len(lines)-1]
+	last := s.touched[v]
 	subnet := policy.VirtualSubnet{VSID: v}
 	it := s.byKey[subnet.Key()]
 	if it != nil {
