@@ -29,7 +29,7 @@ type limits struct {
 	burst    float64 // mutating requests of one user: a second, and at once
 }
 
-var defaultLimits = limits{conns: 512, requests: 1024, streams: 16, decoding: 8, bodies: 64 << 20, pending: 1 << 30, rate: 20_000, burst: 20_000}
+var defaultLimits = limits{conns: 512, requests: 1024, streams: 16, decoding: 8, bodies: 64 << 20, pending: 1 << 30, rate: 50_000, burst: 50_000}
 
 const (
 	maxRequest  = 1 << 20  // bytes of one message

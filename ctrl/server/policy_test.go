@@ -68,9 +68,14 @@ type host interface {
 
 func startWith(t testing.TB, h host) *served {
 	t.Helper()
+	return startAs(t, h, server.New)
+}
+
+func startAs(t testing.TB, h host, serverOf func(server.Host, server.Policy, *slog.Logger) *server.Server) *served {
+	t.Helper()
 	s := &served{socket: filepath.Join(t.TempDir(), "s"), log: &syncBuffer{}}
 	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	s.server = server.New(h, h, log)
+	s.server = serverOf(h, h, log)
 	ended := make(chan error, 2)
 	for path, serve := range map[string]func(net.Listener) error{s.socket: s.server.Serve, s.socket + ".ro": s.server.ServeReadOnly} {
 		l, err := server.Listen(server.Socket{Path: path, Group: "root"}, log)
