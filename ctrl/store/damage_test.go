@@ -43,6 +43,28 @@ func wornFile(t testing.TB, records int) (path string, revision Revision, object
 	return path, revision, objects
 }
 
+// inUse is the pages of a file that are part of something.
+func inUse(t *testing.T, file []byte) (kinds map[int]uint16) {
+	v := verifier{file: bytes.NewReader(file)}
+	if err := v.meta(int64(len(file))); err != nil {
+		t.Fatal(err)
+	}
+	v.seen = make([]bool, v.pages)
+	err := v.tree(v.root, func(_ uint32, _, value []byte) error {
+		return v.tree(native.Uint64(value), func(uint32, []byte, []byte) error { return nil })
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds = map[int]uint16{}
+	for id, seen := range v.seen {
+		if seen {
+			kinds[id] = native.Uint16(file[id*int(v.size)+8:])
+		}
+	}
+	return kinds
+}
+
 // resum makes a meta page right again.
 func resum(page []byte) {
 	h := fnv.New64a()
@@ -75,10 +97,50 @@ func TestDamage(t *testing.T) {
 		newestMeta = size
 	}
 	root := int(native.Uint64(good[newestMeta+pageHeader+16:])) * size
+	var branch, leaf, full int // where pages of that kind begin; full is a leaf with objects
+	for id, kind := range inUse(t, good) {
+		if kind == branchPage {
+			branch = id * size
+		} else if kind == leafPage && (leaf == 0 || id*size < leaf) {
+			leaf = id * size
+		}
+		if kind == leafPage && native.Uint16(good[id*size+10:]) > 10 {
+			full = id * size
+		}
+	}
+	second := branch + pageHeader + elementSize
+	lastOfKey := second + int(native.Uint32(good[second:])+native.Uint32(good[second+4:])) - 1
 	for name, c := range map[string]struct {
 		damage func(b []byte) []byte
 		want   error
 	}{
+		// Most of these bbolt does not survive, though every object is there.
+		"newest meta page in what nobody reads":      {func(b []byte) []byte { b[newestMeta+pageHeader+24] ^= 1; return b }, ErrCorrupt},
+		"a branch's key is more than the keys below": {func(b []byte) []byte { b[lastOfKey]++; return b }, ErrCorrupt},
+		"a branch's key is in the branch before":     {func(b []byte) []byte { b[lastOfKey-6]--; return b }, ErrCorrupt},
+		"two keys change places": {func(b []byte) []byte {
+			one, two := b[full+pageHeader+elementSize:][:elementSize], b[full+pageHeader+2*elementSize:][:elementSize]
+			swapped := append(bytes.Clone(two), one...)
+			copy(one, swapped[:elementSize])
+			copy(two, swapped[elementSize:])
+			native.PutUint32(one[4:], native.Uint32(one[4:])+elementSize) // positions count from the element
+			native.PutUint32(two[4:], native.Uint32(two[4:])-elementSize)
+			return b
+		}, ErrCorrupt},
+		"a page says it is another": {func(b []byte) []byte { b[leaf]++; return b }, ErrCorrupt},
+		"a page spreads over others": {func(b []byte) []byte {
+			native.PutUint32(b[leaf+12:], uint32(native.Uint64(b[newestMeta+pageHeader+40:]))-uint32(leaf/size)-1)
+			return b
+		}, ErrCorrupt},
+		"root behind the end": {func(b []byte) []byte {
+			end := int(native.Uint64(b[newestMeta+pageHeader+40:])) + 1
+			b = append(b, make([]byte, max(0, end*size-len(b)))...)
+			b = append(b[:end*size:end*size], b[root:root+size]...)
+			native.PutUint64(b[end*size:], uint64(end))
+			native.PutUint64(b[newestMeta+pageHeader+16:], uint64(end))
+			resum(b[newestMeta:])
+			return b
+		}, ErrCorrupt},
 		"empty":                 {func(b []byte) []byte { return nil }, ErrCorrupt},
 		"one byte":              {func(b []byte) []byte { return b[:1] }, ErrCorrupt},
 		"text":                  {func(b []byte) []byte { return bytes.Repeat([]byte("policy.toml\n"), 2000) }, ErrCorrupt},

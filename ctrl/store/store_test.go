@@ -286,6 +286,12 @@ func contract(t *testing.T, open func(*testing.T) Store, reopen func(*testing.T,
 		if _, err := s.Watch(ctx, r-2); !errors.Is(err, ErrCompacted) {
 			t.Errorf("a large set left others: %v", err)
 		}
+		// It does not crowd the window once it has left it.
+		for _, set := range sets[:10] {
+			must(s.Commit([][]policy.Change{set}))
+		}
+		take(t, must(s.Watch(ctx, r)), 10)
+		r += 10
 		if reopen != nil {
 			s = reopen(t, s)
 			if _, err := s.Watch(ctx, r-1); !errors.Is(err, ErrCompacted) {

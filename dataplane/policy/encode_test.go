@@ -56,6 +56,13 @@ func TestEncoding(t *testing.T) {
 			t.Errorf("%+v with a byte more in its Key read as %+v, %v", o, got, err)
 		}
 	}
+	// A number has one form, and fits.
+	route := encodable()[3]
+	for _, b := range []string{"\xff\x81\x00", "\x80\x00", "\x80\x80\x80\x80\x10", strings.Repeat("\xff", 9) + "\x01", strings.Repeat("\xff", 20)} {
+		if o, err := DecodeObject(route.Key(), []byte(b)); !errors.Is(err, ErrEncoding) {
+			t.Errorf("metric %x read as %v, %v", b, o, err)
+		}
+	}
 	for _, k := range []Key{"", "\x00", Key([]byte{byte(numKinds)}), "\xff"} {
 		if o, err := DecodeObject(k, nil); !errors.Is(err, ErrEncoding) {
 			t.Errorf("Key %q read as %v, %v", k, o, err)
