@@ -1,14 +1,19 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -189,5 +194,50 @@ func TestCurl(t *testing.T) {
 	bad := strings.Replace(put, "10.1.1.0/24", "10.1.1.1/24", 1)
 	if a := fmt.Sprint(curl("Apply", bad)); !regexp.MustCompile(`invalid_argument`).MatchString(a) || !strings.Contains(a, "P11") {
 		t.Errorf("a bad Apply: %v", a)
+	}
+}
+
+// A store that cannot be read: refused and left as it is; with --recover-from the
+// operator goes on from an export, and the file is still there.
+func TestUnreadableStore(t *testing.T) {
+	l := newLab(t, false)
+	l.write("host1.toml", fmt.Sprintf(bare, topo.Host1, 0, l.dir))
+	garbage := strings.Repeat("this is no policy\n", 1000)
+	db := l.write("host1.db", garbage)
+	out, err := l.output(topo.Host1, pacad(), "run", "-c", filepath.Join(l.dir, "host1.toml"))
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(out, "policy.store: ") || !strings.Contains(out, "host1.toml:") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if b, err := os.ReadFile(db); err != nil || string(b) != garbage {
+		t.Error("the file was touched", err)
+	}
+
+	export := l.write("export.toml", l.example("policy.toml"))
+	ctx, stop := context.WithCancel(t.Context())
+	cmd := l.Command(ctx, topo.Host1, pacad(), "run", "-c", filepath.Join(l.dir, "host1.toml"), "--recover-from", export)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { stop(); _ = cmd.Wait() }()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		out, err := exec.Command(pacactl(), "lookup-record", "list", "--socket", l.socket(topo.Host1)).CombinedOutput()
+		if err == nil {
+			if !strings.Contains(string(out), "10.1.1.12") {
+				t.Errorf("recovered policy:\n%s", out)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	kept, _ := filepath.Glob(db + ".unreadable-*")
+	if len(kept) != 1 {
+		t.Fatalf("kept: %v", kept)
+	}
+	if b, err := os.ReadFile(kept[0]); err != nil || string(b) != garbage {
+		t.Error("what was kept is not what was there", err)
 	}
 }
