@@ -380,3 +380,31 @@ func TestUnborn(t *testing.T) {
 		t.Errorf("left behind: %v", left)
 	}
 }
+
+// A commit that fails leaves nothing behind, and the next is as if it had not
+// been; one of which nobody knows whether it failed is the last.
+func TestCommitFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "policy.db")
+	s := must(Open("bolt:" + path))
+	defer s.Close()
+	must(s.Commit([][]policy.Change{puts(record(1))}))
+	tooLong := policy.Port{Name: strings.Repeat("x", 40_000)} // for a key of bbolt; policy refuses it sooner
+	if r, err := s.Commit([][]policy.Change{puts(record(2)), puts(record(3), tooLong)}); err == nil || r != 0 {
+		t.Fatalf("a name of 40 kB is revision %d", r)
+	}
+	expect(t, s, 1, record(1))
+	if r, err := s.Commit([][]policy.Change{puts(record(2))}); r != 2 || err != nil {
+		t.Fatal(r, err)
+	}
+	expect(t, s, 2, record(1), record(2))
+
+	s.(*bolt).db.Close()
+	_, first := s.Commit([][]policy.Change{puts(record(3))})
+	_, second := s.Commit([][]policy.Change{puts(record(3))})
+	if first == nil || second != first {
+		t.Errorf("after a commit of unknown outcome, %v, comes %v", first, second)
+	}
+	if s.(*bolt).revision() != 2 {
+		t.Error("a failed commit counts")
+	}
+}
