@@ -81,8 +81,6 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, r, err)
 		return
 	}
-	// The request is here; how long the answer takes has nothing to do with it.
-	_ = control.SetReadDeadline(time.Time{})
 	defer busy(r)()
 	if !g.take(w, r, g.requests, "too many requests at once") {
 		return

@@ -28,8 +28,7 @@ func impatient(after time.Duration) func(server.Host, server.Policy, *slog.Logge
 }
 
 // A watch rests for as long as nothing happens, whatever a client may wait for
-// otherwise: once the deadline of the last event ended it over HTTP/2, and that of
-// the request over HTTP/1.1.
+// otherwise: over HTTP/2 the deadline of the last event once ended it.
 func TestWatchRests(t *testing.T) {
 	const patience = 100 * time.Millisecond
 	s := startAs(t, servertest.New(), impatient(patience))

@@ -232,6 +232,7 @@ func TestRefusals(t *testing.T) {
 		{"PA missing", []*pacav1.Change{bad(func(r *pacav1.LookupRecord) { r.Pa = "" })}, pacav1.ErrorCode_ERROR_CODE_INVALID, "lookup_record[0].pa", "C1.2"},
 		{"router address", []*pacav1.Change{bad(func(r *pacav1.LookupRecord) { r.Ca = "10.1.1.1" })}, pacav1.ErrorCode_ERROR_CODE_INVALID, "lookup_record[0].ca", "P20"},
 		{"second in a row of good ones", []*pacav1.Change{bad(func(*pacav1.LookupRecord) {}), put(subnet(1, "10.9.0.0/16"))}, pacav1.ErrorCode_ERROR_CODE_INVALID, "virtual_subnet[1].vsid", "W4"},
+		{"several causes", []*pacav1.Change{add(record(6001, "10.1.1.11", "192.168.1.10")), drop(record(6001, "10.1.1.12", ""))}, pacav1.ErrorCode_ERROR_CODE_INVALID, "lookup_record[0].ca", "P6"},
 		{"no verb", []*pacav1.Change{{}}, pacav1.ErrorCode_ERROR_CODE_INVALID, "change[0].change", ""},
 		{"no object", []*pacav1.Change{put(nil)}, pacav1.ErrorCode_ERROR_CODE_INVALID, "change[0].object", ""},
 	} {
