@@ -1,8 +1,9 @@
 // Package policy holds the objects of Hyper-V Network Virtualization as an
 // operator means them: virtual subnets, lookup records, customer routes,
 // provider addresses and routes, and the VSIDs on ports (spec section P). Every
-// object validates itself, and a Set of them validates as a whole; each Fault
-// names the object, the field and the rule.
+// object validates itself; a Book of them takes sets of changes, all or none,
+// and judges each by what it touches; each Fault names the object, the field
+// and the rule.
 //
 // Floor 1. It imports packet for addresses, and knows no port, mode, file
 // format or API. Workers do not read it: dataplane/fib compiles it for them.

@@ -258,7 +258,8 @@ func usable(a netip.Addr) bool {
 func wellFormed(p netip.Prefix) bool { return p.IsValid() && p == p.Masked() && !p.Addr().Is4In6() }
 
 // Validate checks every object and the set as a whole, and reports all faults
-// at once, joined; nil means that the set may be put in force.
+// at once, joined; nil means that the set may be put in force. It is the plain
+// twin that judges Book in tests, here and in other packages.
 func (s *Set) Validate() error {
 	c := checker{set: s}
 	c.subnets()
