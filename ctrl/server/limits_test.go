@@ -167,3 +167,27 @@ func TestLimits(t *testing.T) {
 	_, err = c.Status(ctx, connect.NewRequest(&pacav1.StatusRequest{}))
 	wants(t, err, pacav1.ErrorCode_ERROR_CODE_RATE_LIMITED, "requests")
 }
+
+// What a set took while it arrived is there again for the next, and so is its place.
+func TestLimitsAreGivenBack(t *testing.T) {
+	s := startAs(t, servertest.New(), server.NewNarrow)
+	c := s.client(t)
+	some := []*pacav1.Change{put(subnet(6001, "10.1.0.0/16"))}
+	for i := range 600 {
+		some = append(some, put(record(6001, fmt.Sprintf("10.1.%d.%d", 1+i/250, 2+i%250), "192.168.1.10")))
+	}
+	for range 2 {
+		stream := c.ApplyStream(context.Background())
+		_ = stream.Send(&pacav1.ApplyRequest{Changes: some})
+		if _, err := stream.CloseAndReceive(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(50 * time.Millisecond) // the place is free soon after the answer
+	}
+	for range 3 {
+		if _, err := apply(c, &pacav1.ApplyRequest{Changes: append(some, some[1:]...), DryRun: true}); err == nil || strings.Contains(err.Error(), "large requests") {
+			t.Error(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
