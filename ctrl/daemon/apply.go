@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"paca/ctrl/server"
 	"paca/dataplane/policy"
@@ -70,7 +71,6 @@ func (h *host) applyAll(ctx context.Context) {
 type accepted struct {
 	request *request
 	applied []policy.Change
-	inverse []policy.Change
 	opened  []string // ports
 }
 
@@ -80,6 +80,8 @@ type accepted struct {
 func (h *host) apply(batch []*request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.book.Begin()
+	defer h.book.End()
 	var sets []*accepted
 	for _, r := range batch {
 		revision := h.revision + uint64(len(sets))
@@ -102,9 +104,10 @@ func (h *host) apply(batch []*request) {
 		all = append(all, a.applied...)
 	}
 	if _, err := h.store.Commit(commits); err != nil {
-		for i := len(sets) - 1; i >= 0; i-- {
-			h.takeBack(sets[i])
-			sets[i].request.done <- outcome{h.revision, nil, fmt.Errorf("%w: %w", server.ErrUnavailable, err)}
+		h.book.Rollback()
+		for _, a := range sets {
+			h.plugOut(a.opened)
+			a.request.done <- outcome{h.revision, nil, fmt.Errorf("%w: %w", server.ErrUnavailable, err)}
 		}
 		return
 	}
@@ -121,54 +124,33 @@ func (h *host) accept(r *request, revision uint64) (*accepted, error) {
 	if r.expect != 0 && r.expect != revision {
 		return nil, fmt.Errorf("%w: expected revision %d, policy is at %d", server.ErrConflict, r.expect, revision)
 	}
-	if r.dryRun {
+	a := &accepted{request: r}
+	hasPort := slices.ContainsFunc(r.changes, func(c policy.Change) bool { return c.Object != nil && c.Object.Kind() == policy.KindPort })
+	if r.dryRun || hasPort { // a device is opened only for a set that is good
 		applied, err := h.book.Check(r.changes)
-		return &accepted{request: r, applied: applied}, err
+		if err != nil || r.dryRun {
+			a.applied = applied
+			return a, err
+		}
+		if err := h.plugIn(a, applied); err != nil {
+			h.plugOut(a.opened)
+			return nil, err
+		}
 	}
-	a := &accepted{request: r, inverse: h.inverse(r.changes)}
-	var err error
-	if a.applied, err = h.book.Apply(r.changes); err != nil {
+	applied, err := h.book.Apply(r.changes)
+	if err != nil {
+		h.plugOut(a.opened)
 		return nil, err
 	}
-	if err := h.plugIn(a); err != nil {
-		h.takeBack(a)
-		return nil, err
-	}
+	a.applied = applied
 	return a, nil
-}
-
-// inverse is the set that undoes changes.
-func (h *host) inverse(changes []policy.Change) []policy.Change {
-	inverse := make([]policy.Change, 0, len(changes))
-	for _, c := range changes {
-		old, exists := h.book.Get(c.Object.Key())
-		switch {
-		case exists:
-			inverse = append(inverse, policy.Change{Verb: policy.Put, Object: old})
-		case c.Verb != policy.Delete:
-			inverse = append(inverse, policy.Change{Verb: policy.Delete, Object: c.Object})
-		}
-	}
-	return inverse
-}
-
-// takeBack undoes accept.
-func (h *host) takeBack(a *accepted) {
-	if _, err := h.book.Apply(a.inverse); err != nil {
-		panic("daemon: policy that was in force is refused: " + err.Error()) // a bug: nothing in force is known any more
-	}
-	for _, name := range a.opened {
-		if err := h.close(name); err != nil {
-			h.log.Error("port", "error", err)
-		}
-	}
 }
 
 // plugIn opens the ports that a set adds, and refuses changes of a port's that
 // only a new port can have.
-func (h *host) plugIn(a *accepted) error {
+func (h *host) plugIn(a *accepted, applied []policy.Change) error {
 	var faults []error
-	for _, c := range a.applied {
+	for _, c := range applied {
 		p, ok := c.Object.(policy.Port)
 		if !ok || c.Verb == policy.Delete {
 			continue
@@ -191,6 +173,15 @@ func (h *host) plugIn(a *accepted) error {
 	return errors.Join(faults...)
 }
 
+// plugOut closes ports that were opened for a set that came to nothing.
+func (h *host) plugOut(names []string) {
+	for _, name := range names {
+		if err := h.close(name); err != nil {
+			h.log.Error("port", "error", err)
+		}
+	}
+}
+
 func indexOf(changes []policy.Change, k policy.Key) int {
 	for i, c := range changes {
 		if c.Object.Key() == k {
@@ -207,12 +198,10 @@ func (h *host) portsChanged(applied []policy.Change) {
 		if !ok {
 			continue
 		}
-		if c.Verb != policy.Delete {
-			h.slots[h.slotOf(p.Name)].asked = p
-			continue
-		}
-		if err := h.close(p.Name); err != nil {
-			h.log.Error("port", "error", err)
+		if c.Verb == policy.Delete {
+			h.plugOut([]string{p.Name})
+		} else if i := h.slotOf(p.Name); i >= 0 {
+			h.slots[i].asked = p
 		}
 	}
 }
