@@ -276,8 +276,8 @@ func (w *watched) LookupRecords(match Match) iter.Seq[*pacav1.LookupRecord] {
 // An answer that takes longer than a request may, but moves, arrives whole, and
 // the connection serves the next request.
 func TestSlowAnswer(t *testing.T) {
-	short := patience{read: 50 * time.Millisecond, idle: time.Second, stuck: 100 * time.Millisecond}
-	host := &fake{records: 4 * batch, pause: 40 * time.Millisecond}
+	short := patience{read: 100 * time.Millisecond, idle: 5 * time.Second, stuck: time.Second}
+	host := &fake{records: 4 * batch, pause: 80 * time.Millisecond}
 	socket, _ := start(t, host, short)
 	for name, c := range clients(socket) {
 		for range 2 {
@@ -286,7 +286,7 @@ func TestSlowAnswer(t *testing.T) {
 				t.Errorf("%s: %d records, %v", name, len(got.GetLookupRecords()), err)
 			}
 		}
-		time.Sleep(150 * time.Millisecond) // deadlines of the last answer pass
+		time.Sleep(1100 * time.Millisecond) // deadlines of the last answer pass
 		if _, err := c.Status(context.Background(), connect.NewRequest(&pacav1.StatusRequest{})); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
