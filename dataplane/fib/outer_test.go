@@ -74,9 +74,6 @@ func TestW1OuterHeader(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			set := outerPolicy(c.pa, 1500)
-			if err := set.Validate(); err != nil {
-				t.Fatal(err)
-			}
 			f := compile(set, hopMAC)
 			e := f.Lookup4(1, 0x0a01010c)
 			a := f.Adj(e, c.source)
