@@ -14,9 +14,6 @@ import (
 	"paca/conf"
 )
 
-// key names one field of one configured object, as conf does.
-func key(list string, i int, field string) string { return fmt.Sprintf("%s[%d].%s", list, i, field) }
-
 // cores are the CPUs that the process may use, and those that are left for
 // everything but workers.
 func cores(c *conf.Config) (others unix.CPUSet, err error) {
