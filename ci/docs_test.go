@@ -52,65 +52,145 @@ func blocks(t *testing.T, file, language string) []string {
 	for _, m := range regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
 		found = append(found, m[1])
 	}
-	if len(found) == 0 {
-		t.Fatalf("%s has no %s block", file, language)
-	}
 	return found
 }
 
-// The configuration reference of the README is a host file and a policy file
-// that paca accepts.
-func TestREADMEConfiguration(t *testing.T) {
+// The configuration reference is a host file and policy files that paca accepts,
+// and has every table and key that there is.
+func TestConfigurationReference(t *testing.T) {
+	const reference = "docs/configuration.md"
 	hosts, policies := 0, 0
-	for _, b := range blocks(t, "README.md", "toml") {
+	all := ""
+	for _, b := range blocks(t, reference, "toml") {
 		var err error
-		if strings.Contains(b, "[[port]]") {
+		if strings.Contains(b, "[workers]") { // policy files have ports, too
 			hosts++
-			_, err = conf.Parse("README.md", []byte(b))
+			_, err = conf.Parse(reference, []byte(b))
 		} else {
 			policies++
-			_, err = conf.ParsePolicy("README.md", []byte(b))
+			_, err = conf.ParsePolicy(reference, []byte(b))
 		}
 		if err != nil {
 			t.Errorf("lines count from the block's first:\n%v", err)
 		}
+		all += "\n" + b
 	}
-	if hosts != 1 || policies != 1 {
-		t.Errorf("%d host files and %d policy files, want one of each", hosts, policies)
+	if hosts != 1 || policies != 2 {
+		t.Errorf("%d host files and %d policy files, want one and two", hosts, policies)
+	}
+	for _, file := range []string{"conf/host.go", "conf/policy.go"} {
+		code, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		words := regexp.MustCompile(`(?:(?:required|optional|list)\(t, |root\.tables?\()"(\w+)"`)
+		found := words.FindAllStringSubmatch(string(code), -1)
+		if len(found) < 15 {
+			t.Errorf("%s has %d keys only: does this test still know how they are read?", file, len(found))
+		}
+		for _, m := range found {
+			key := m[1]
+			if !strings.Contains(all, "\n"+key+" = ") && !strings.Contains(all, "["+key+"]") {
+				t.Errorf("%s does not have %s of %s", reference, key, file)
+			}
+		}
 	}
 }
 
-// Every command of the README is one: targets exist, programs know the words.
+// The API's reference has every method and every error code, and the limits that
+// the server has.
+func TestAPIReference(t *testing.T) {
+	read := func(file string) string {
+		text, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	reference, proto := read("docs/api.md"), read("ctrl/api/paca/v1/control.proto")
+	for _, m := range regexp.MustCompile(`(?m)^  (?:rpc (\w+)|(ERROR_CODE_\w+) = [1-9])`).FindAllStringSubmatch(proto, -1) {
+		if !strings.Contains(reference, "`"+m[1]+m[2]+"`") {
+			t.Errorf("docs/api.md does not have %s%s", m[1], m[2])
+		}
+	}
+	for _, limit := range []struct{ file, code, says string }{
+		{"ctrl/server/guard.go", `maxRequest += 1 << 20`, "1 MiB"},
+		{"ctrl/server/guard.go", `maxStream += 5 \* time\.Minute`, "in 5 minutes"},
+		{"ctrl/server/change.go", `maxChanges += 4 << 20`, "4,194,304 changes"},
+		{"ctrl/server/change.go", `maxApplied += 10_000`, "| 10,000 |"},
+		{"ctrl/server/guard.go", `rate: 50_000`, "50,000 a second"},
+		{"ctrl/server/guard.go", `conns: 512`, "| 512;"},
+		{"ctrl/server/guard.go", `requests: 1024`, "| 1,024, of them"},
+		{"ctrl/server/guard.go", `streams: 16`, "of them 16 `ApplyStream`"},
+		{"ctrl/server/server.go", `read: 10 \* time\.Second, idle: 60 \* time\.Second, stuck: 30 \* time\.Second`, "| 10 s; for an answer to move on 30 s; between requests 60 s |"},
+		{"ctrl/server/refuse.go", `maxFaults += 20`, "the first 20 faults"},
+		{"ctrl/store/history.go", `windowEvents += 1024`, "| 1,024 revisions"},
+		{"ctrl/store/history.go", `windowChanges += 128 << 10`, "131,072 changes |"},
+	} {
+		if !regexp.MustCompile(limit.code).MatchString(read(limit.file)) {
+			t.Errorf("%s no longer has %s: correct docs/api.md, which says %q, and this test", limit.file, limit.code, limit.says)
+		}
+		if !strings.Contains(reference, limit.says) {
+			t.Errorf("docs/api.md does not say %q", limit.says)
+		}
+	}
+}
+
+// documents are the Markdown files that a user reads.
+func documents(t *testing.T) []string {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(root, "docs/*.md"))
+	if err != nil || len(all) == 0 {
+		t.Fatal(err)
+	}
+	for i := range all {
+		all[i], _ = filepath.Rel(root, all[i])
+	}
+	return append(all, "README.md", "CONTRIBUTING.md")
+}
+
+// Every command that the documents show is one: targets exist, pacad does what is
+// said, pacactl knows the words. Commands that ask a running pacad are run, in
+// earnest, in ci/e2e.
 func TestREADMECommands(t *testing.T) {
-	bin := t.TempDir()
-	build := exec.Command("go", "build", "-o", bin, "./ctrl/pacad", "./ctrl/pacactl")
+	dir := t.TempDir()
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "bin")+"/", "./ctrl/pacad", "./ctrl/pacactl")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, b := range blocks(t, "README.md", "sh") {
-		for line := range strings.Lines(b) {
-			command, _, _ := strings.Cut(line, "#")
-			args := strings.Fields(command)
-			if len(args) == 0 {
-				continue
-			}
-			switch args[0] {
+	for _, name := range []string{"conf", "Makefile"} {
+		abs, err := filepath.Abs(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(abs, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, file := range documents(t) {
+		for line := range strings.Lines(strings.Join(blocks(t, file, "sh"), "")) {
+			command := strings.TrimSpace(line)
+			word, rest, _ := strings.Cut(command, " ")
+			switch word {
 			case "make": // what it would do
-				args = append(args, "-n")
-			case "bin/pacactl": // there is no pacad to ask
-				args = append(args, "--help")
-				fallthrough
+				command = "make -n " + rest
+			case "pacactl": // there is no pacad to ask
+				command = `pacactl() { bin/pacactl "$@" --help; }; ` + command
 			case "bin/pacad":
-				args[0] = filepath.Join(bin, filepath.Base(args[0]))
+			case "alias", "curl", "grpcurl", "-d", "":
+				continue // ci/e2e
 			default:
-				t.Errorf("nobody checks %q", command)
+				if strings.HasPrefix(command, "{") || strings.HasPrefix(command, `"`) || strings.HasPrefix(command, "http://paca/") {
+					continue // the rest of a curl
+				}
+				t.Errorf("%s: nobody checks %q", file, command)
 				continue
 			}
-			run := exec.CommandContext(t.Context(), args[0], args[1:]...)
-			run.Dir = root
+			run := exec.CommandContext(t.Context(), "bash", "-c", command)
+			run.Dir = dir
 			if out, err := run.CombinedOutput(); err != nil {
-				t.Errorf("%s: %v\n%s", strings.TrimSpace(command), err, out)
+				t.Errorf("%s: %s: %v\n%s", file, command, err, out)
 			}
 		}
 	}
@@ -131,7 +211,7 @@ func TestExamples(t *testing.T) {
 // Files and folders that the documents name exist.
 func TestDocumentsNameWhatExists(t *testing.T) {
 	tree := regexp.MustCompile("`((?:dataplane|modes|ctrl|conf|perf|ci|docs|\\.ci)/[A-Za-z0-9_./-]*)`")
-	for _, file := range []string{"README.md", "CONTRIBUTING.md"} {
+	for _, file := range documents(t) {
 		text, err := os.ReadFile(filepath.Join(root, file))
 		if err != nil {
 			t.Fatal(err)
