@@ -84,9 +84,9 @@ func (c *Compiler) forget() {
 	*c = Compiler{
 		fib: &FIB{
 			Version: c.fib.Version,
-			table4:  newTable[slot4](0),
-			table6:  newTable[slot6](0),
-			subnets: newTable[subnetSlot](0),
+			table4:  newTable[slot4](1, golden),
+			table6:  newTable[slot6](1, golden),
+			subnets: newTable[subnetSlot](1, golden),
 		},
 		subnets: map[policy.VSID]subnet{},
 		domains: map[policy.RDID]uint32{},
@@ -305,8 +305,13 @@ func (c *Compiler) finish(subnets map[policy.VSID]bool, ports, links bool, r Res
 	}
 	f.remotes = indexed(&c.remotes, f.remotes, links, func(k paKey) Remote {
 		pa := netip.AddrFrom16(k).Unmap()
-		addr, v6 := flat(pa)
-		return Remote{addr, v6, c.way(pa, r)}
+		rem := Remote{way: c.way(pa, r)}
+		rem.Addr, rem.V6 = flat(pa)
+		if !rem.V6 {
+			sum := uint32(k[12])<<8 + uint32(k[13]) + uint32(k[14])<<8 + uint32(k[15])
+			rem.Sum = uint16(sum>>16 + sum)
+		}
+		return rem
 	})
 	f.Version++
 	return f

@@ -101,6 +101,7 @@ type PA struct {
 type Remote struct {
 	Addr [16]byte // IPv4 in the first four bytes
 	V6   bool
+	Sum  uint16 // ones' complement sum of an IPv4 Addr
 	way  uint32 // those with the same next hops have the same
 }
 
@@ -213,4 +214,4 @@ func (f *FIB) LocalPA(pa *[16]byte, v6 bool) uint16 {
 }
 
 // Records is the number of entries, router addresses included.
-func (f *FIB) Records() int { return f.table4.used + f.table6.used }
+func (f *FIB) Records() int { return f.table4.all + f.table6.all }

@@ -49,7 +49,7 @@ func complete(a *Adj, pa *Remote, inner []byte) []byte {
 	}
 	packet.IPv4(ip).SetTotalLen(uint16(len(ip)))
 	copy(ip[16:20], pa.Addr[:4])
-	sum := a.Sum + uint32(len(ip)) + uint32(pa.Addr[0])<<8 + uint32(pa.Addr[1]) + uint32(pa.Addr[2])<<8 + uint32(pa.Addr[3])
+	sum := a.Sum + uint32(len(ip)) + uint32(pa.Sum)
 	for sum>>16 != 0 {
 		sum = sum>>16 + sum&0xffff
 	}

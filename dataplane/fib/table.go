@@ -4,38 +4,51 @@ import (
 	"encoding/binary"
 	"iter"
 	"math/bits"
+	"math/rand/v2"
 	"slices"
 )
 
-// A table is a directory of chunks: the top bits of a key's hash choose the
-// chunk, the others a place in it, from where the search goes on to the next
-// empty slot. Nothing of it changes once it was published. A new version copies
-// the directory and the chunks that an edit touches, and shares the others.
+// A table is a directory of chunks of one size. A key's hash is a fraction of the
+// directory: its integral part there is the chunk, what is left is a fraction of
+// the chunk, from where the search goes on to the next empty slot. Nothing of it
+// changes once it was published. A new version copies the directory and the
+// chunks that an edit touches, and shares the others.
 type table[S slot[S]] struct {
-	chunks []chunk[S] // a power of two
-	shift  uint8      // 63 - log2(len(chunks))
-	used   int
-}
-
-// chunk is an open-addressed hash table with linear probing, never more than
-// three quarters full.
-type chunk[S slot[S]] struct {
-	slots []S // any number but none; free of pointers
-	used  int
+	chunks []*[chunkSlots]S // at least one
+	spread uint64           // of the hash; odd
+	used   []int32          // entries in each chunk
+	all    int              // entries in all
 }
 
 // slot is an entry with its key, or empty when it is zero.
 type slot[S any] interface {
 	empty() bool
-	hash() uint64
+	hash(spread uint64) uint64
 	same(S) bool // has the same key
 	is(S) bool   // stands for the same object of policy, whatever its other fields
 }
 
-// perChunk is how many entries a chunk has on average, at most. Directory and
-// chunks share the work of a change: at a million records, one change copies 64
-// kB of directory and a chunk of about 20 kB.
-const perChunk = 512
+// A change among a million IPv4 records copies 13 kB of directory and 24 kB of
+// chunk. A table is built with room for two thirds more entries than it has, and
+// again when chunks are on average as full as crowded, or as empty as deserted,
+// or one of them is full.
+const (
+	chunkBits  = 10
+	chunkSlots = 1 << chunkBits
+
+	roomy    = chunkSlots * 3 / 5
+	crowded  = chunkSlots * 5 / 7
+	deserted = chunkSlots / 4
+	full     = chunkSlots * 7 / 8
+)
+
+// golden is 2^64 over the golden ratio: multiples of it lie well apart, and so do
+// addresses handed out in order.
+const golden = 0x9E3779B97F4A7C15
+
+// mix spreads a key over 64 bits, the upper ones best. The multiply alone leaves
+// keys that differ only in the routing domain too close together.
+func mix(key, spread uint64) uint64 { return (key ^ key>>29) * spread }
 
 // edit is one change of a table.
 type edit[S slot[S]] struct {
@@ -51,33 +64,11 @@ const (
 	remove           // if the key has slot
 )
 
-// Any odd constant with well-spread bits serves to multiply; this is 2^64 over
-// the golden ratio.
-const spread = 0x9E3779B97F4A7C15
-
-// mix folds both halves of the product together: the upper bits of a product
-// are good in its lower half, the lower ones in its upper half.
-func mix(key uint64) uint64 {
-	hi, lo := bits.Mul64(key, spread)
-	return hi ^ lo
-}
-
-// chunk is the chunk that a hash belongs to. The mask tells the compiler that
-// the shift needs no test.
-func (t *table[S]) chunk(hash uint64) int { return int(hash >> 1 >> (t.shift & 63)) }
-
-// place is where in n slots the search for a hash begins. It takes the lower
-// half, since the upper bits are the same in all of a chunk.
-func place(hash uint64, n int) int { return int(uint64(uint32(hash)) * uint64(n) >> 32) }
-
-// directory is the logarithm of the number of chunks for n entries.
-func directory(n int) int { return bits.Len(uint(n / perChunk)) }
-
-func newTable[S slot[S]](log int) table[S] {
-	t := table[S]{chunks: make([]chunk[S], 1<<log), shift: uint8(63 - log)}
-	none := chunk[S]{slots: make([]S, 1)}
+func newTable[S slot[S]](chunks int, spread uint64) table[S] {
+	t := table[S]{chunks: make([]*[chunkSlots]S, chunks), used: make([]int32, chunks), spread: spread}
+	var none [chunkSlots]S
 	for i := range t.chunks {
-		t.chunks[i] = none
+		t.chunks[i] = &none
 	}
 	return t
 }
@@ -88,146 +79,136 @@ func (t table[S]) with(edits []edit[S], gone func(S)) table[S] {
 	if len(edits) == 0 {
 		return t
 	}
-	n := t.used
-	for i := range edits {
-		if edits[i].op != remove {
-			n++
-		}
-	}
-	// The directory grows when it must and shrinks when it is far too large.
-	if have, want := len(t.chunks), 1<<directory(n); have < want || have > 4*want {
-		all := make([]edit[S], 0, n)
-		for s := range t.all() {
-			all = append(all, edit[S]{slot: s})
-		}
-		edits = append(all, edits...)
-		t = newTable[S](directory(n))
-	} else {
-		t.chunks = slices.Clone(t.chunks)
-	}
+	ends := t.fit(edits)
+	t.chunks, t.used = slices.Clone(t.chunks), slices.Clone(t.used)
 
 	// Sorted by chunk, in their order within each.
-	ends := make([]int, len(t.chunks)+1)
-	for i := range edits {
-		ends[t.chunk(edits[i].slot.hash())+1]++
-	}
-	for i := range t.chunks {
-		ends[i+1] += ends[i]
-	}
 	sorted := make([]edit[S], len(edits))
 	for i := range edits {
-		at := &ends[t.chunk(edits[i].slot.hash())]
-		sorted[*at] = edits[i]
-		*at++
+		at, _ := t.home(&edits[i].slot)
+		sorted[ends[at]] = edits[i]
+		ends[at]++
 	}
 	start := 0
-	for i := range t.chunks {
-		if end := ends[i]; end > start {
-			c := &t.chunks[i]
-			t.used -= c.used
-			*c = c.with(sorted[start:end], gone)
-			t.used += c.used
+	for at := range t.chunks {
+		if end := ends[at]; end > start {
+			t.edit(at, sorted[start:end], gone)
 			start = end
 		}
+	}
+	if n := len(t.chunks); n > 1 && t.all < n*deserted {
+		t.resize(t.all/roomy+1, t.spread)
 	}
 	return t
 }
 
-func (t *table[S]) all() iter.Seq[S] {
+// fit makes the table one that has room for what the edits add, and says where
+// the edits of each chunk begin when they are sorted by chunk.
+func (t *table[S]) fit(edits []edit[S]) (starts []int) {
+	for {
+		starts = make([]int, len(t.chunks)+1)
+		used, all := slices.Clone(t.used), t.all
+		for i := range edits {
+			at, from := t.home(&edits[i].slot)
+			starts[at+1]++
+			if _, found := find(t.chunks[at], from, &edits[i].slot); !found && edits[i].op != remove {
+				used[at]++
+				all++
+			}
+		}
+		n := len(t.chunks)
+		switch {
+		case all > n*crowded:
+			t.resize(all/roomy+1, t.spread)
+		case slices.Max(used) > full:
+			// Chance, or somebody who chooses addresses for it and cannot for
+			// a spread that nobody knew.
+			t.resize(n+n/4+1, rand.Uint64()|1)
+		default:
+			for i := range n {
+				starts[i+1] += starts[i]
+			}
+			return starts
+		}
+	}
+}
+
+// resize builds the table anew.
+func (t *table[S]) resize(chunks int, spread uint64) {
+	all := make([]edit[S], 0, t.all)
+	for s := range t.slots() {
+		all = append(all, edit[S]{slot: s})
+	}
+	*t = newTable[S](chunks, spread).with(all, nil)
+}
+
+// edit makes edits of one chunk in a copy of it.
+func (t *table[S]) edit(at int, edits []edit[S], gone func(S)) {
+	c := *t.chunks[at]
+	t.chunks[at] = &c
+	for i := range edits {
+		e := &edits[i]
+		_, from := t.home(&e.slot)
+		i, found := find(&c, from, &e.slot)
+		switch {
+		case e.op == remove:
+			if found && c[i].is(e.slot) {
+				gone(c[i])
+				t.empty(&c, i)
+				t.used[at]--
+				t.all--
+			}
+		case !found:
+			c[i] = e.slot
+			t.used[at]++
+			t.all++
+		case e.op == put:
+			gone(c[i])
+			c[i] = e.slot
+		}
+	}
+}
+
+// home is the chunk of a key and where the search begins in it.
+func (t *table[S]) home(s *S) (at, from uint64) {
+	at, rest := bits.Mul64((*s).hash(t.spread), uint64(len(t.chunks)))
+	return at, rest >> (64 - chunkBits)
+}
+
+// find is the slot that has the key of s, or the empty one where it belongs.
+func find[S slot[S]](c *[chunkSlots]S, from uint64, s *S) (i uint64, found bool) {
+	for i = from; !c[i%chunkSlots].empty(); i++ {
+		if c[i%chunkSlots].same(*s) {
+			return i % chunkSlots, true
+		}
+	}
+	return i % chunkSlots, false
+}
+
+// empty empties slot i and moves those behind it up, as far as an empty slot in
+// their way would hide them.
+func (t *table[S]) empty(c *[chunkSlots]S, i uint64) {
+	for j := i + 1; !c[j%chunkSlots].empty(); j++ {
+		if _, from := t.home(&c[j%chunkSlots]); (j-from)%chunkSlots >= (j-i)%chunkSlots {
+			c[i%chunkSlots] = c[j%chunkSlots]
+			i = j
+		}
+	}
+	var none S
+	c[i%chunkSlots] = none
+}
+
+// slots is every entry.
+func (t *table[S]) slots() iter.Seq[S] {
 	return func(yield func(S) bool) {
 		for _, c := range t.chunks {
-			for _, s := range c.slots {
-				if !s.empty() && !yield(s) {
+			for i := range c {
+				if !c[i].empty() && !yield(c[i]) {
 					return
 				}
 			}
 		}
 	}
-}
-
-// with is a copy of c with the edits made.
-func (c chunk[S]) with(edits []edit[S], gone func(S)) chunk[S] {
-	n := c.used
-	for i := range edits {
-		if edits[i].op != remove {
-			n++
-		}
-	}
-	c = c.sized(n)
-	for i := range edits {
-		e := &edits[i]
-		at, found := c.find(e.slot)
-		switch {
-		case e.op == remove:
-			if found && c.slots[at].is(e.slot) {
-				gone(c.slots[at])
-				c.removeAt(at)
-			}
-		case !found:
-			c.slots[at] = e.slot
-			c.used++
-		case e.op == put:
-			gone(c.slots[at])
-			c.slots[at] = e.slot
-		}
-	}
-	if sparse(c.used, len(c.slots)) {
-		c = c.sized(c.used)
-	}
-	return c
-}
-
-func sparse(n, slots int) bool { return slots > 8+5*n/2 }
-
-// sized is a copy of c with room for n entries: 5/3 slots for each when it has
-// to be built anew, no less than 4/3.
-func (c chunk[S]) sized(n int) chunk[S] {
-	if have := len(c.slots); 4*n <= 3*have && n < have && !sparse(n, have) {
-		return chunk[S]{slices.Clone(c.slots), c.used}
-	}
-	slots := slices.Grow([]S(nil), n+2*n/3+1)
-	next := chunk[S]{slots: slots[:cap(slots)]} // whatever the allocator gives
-	for _, s := range c.slots {
-		if !s.empty() {
-			at, _ := next.find(s)
-			next.slots[at] = s
-		}
-	}
-	next.used = c.used
-	return next
-}
-
-// find is the slot that has the key of s, or the empty one where it belongs.
-func (c *chunk[S]) find(s S) (at int, found bool) {
-	for at = place(s.hash(), len(c.slots)); !c.slots[at].empty(); at = c.next(at) {
-		if c.slots[at].same(s) {
-			return at, true
-		}
-	}
-	return at, false
-}
-
-func (c *chunk[S]) next(at int) int {
-	if at++; at == len(c.slots) {
-		return 0
-	}
-	return at
-}
-
-// removeAt empties a slot and moves those behind it up, as far as an empty slot
-// in their way would hide them.
-func (c *chunk[S]) removeAt(at int) {
-	n := len(c.slots)
-	for i := c.next(at); !c.slots[i].empty(); i = c.next(i) {
-		home := place(c.slots[i].hash(), n)
-		if (i-home+n)%n >= (i-at+n)%n {
-			c.slots[at] = c.slots[i]
-			at = i
-		}
-	}
-	var none S
-	c.slots[at] = none
-	c.used--
 }
 
 // slot4 is empty when its routing domain is 0: compiled domains count from 1.
@@ -236,29 +217,27 @@ type slot4 struct {
 	Entry
 }
 
-func (s slot4) empty() bool       { return s.key == 0 }
-func (s slot4) hash() uint64      { return mix(s.key) }
-func (s slot4) same(o slot4) bool { return s.key == o.key }
-func (s slot4) is(o slot4) bool   { return s.Entry.is(&o.Entry) }
+func (s slot4) empty() bool               { return s.key == 0 }
+func (s slot4) hash(spread uint64) uint64 { return mix(s.key, spread) }
+func (s slot4) same(o slot4) bool         { return s.key == o.key }
+func (s slot4) is(o slot4) bool           { return s.Entry.is(&o.Entry) }
 
-// find4 finds the record of a CA.
+// find4 finds the record of a CA. It, find6 and findDomain are home and find once
+// more, since a call by way of an interface costs as much as they do.
 func find4(t *table[slot4], rd, ca uint32) *Entry {
 	if rd == 0 {
 		return nil
 	}
 	key := uint64(rd)<<32 | uint64(ca)
-	h := mix(key)
-	slots := t.chunks[t.chunk(h)].slots
-	for i := place(h, len(slots)); ; {
-		s := &slots[i]
+	at, rest := bits.Mul64(mix(key, t.spread), uint64(len(t.chunks)))
+	c := t.chunks[at]
+	for i := rest >> (64 - chunkBits); ; i++ {
+		s := &c[i%chunkSlots]
 		if s.key == key {
 			return &s.Entry
 		}
 		if s.key == 0 {
 			return nil
-		}
-		if i++; i == len(slots) {
-			i = 0
 		}
 	}
 }
@@ -269,14 +248,14 @@ type slot6 struct {
 	Entry
 }
 
-func hash6(rd uint32, hi, lo uint64) uint64 {
-	return mix(lo ^ bits.RotateLeft64(hi*spread, 32) ^ uint64(rd)<<32)
+func hash6(rd uint32, hi, lo, spread uint64) uint64 {
+	return mix(lo^bits.RotateLeft64(hi*spread, 32)^uint64(rd)<<32, spread)
 }
 
-func (s slot6) empty() bool       { return s.rd == 0 }
-func (s slot6) hash() uint64      { return hash6(s.rd, s.hi, s.lo) }
-func (s slot6) same(o slot6) bool { return s.lo == o.lo && s.hi == o.hi && s.rd == o.rd }
-func (s slot6) is(o slot6) bool   { return s.Entry.is(&o.Entry) }
+func (s slot6) empty() bool               { return s.rd == 0 }
+func (s slot6) hash(spread uint64) uint64 { return hash6(s.rd, s.hi, s.lo, spread) }
+func (s slot6) same(o slot6) bool         { return s.lo == o.lo && s.hi == o.hi && s.rd == o.rd }
+func (s slot6) is(o slot6) bool           { return s.Entry.is(&o.Entry) }
 
 // find6 finds the record of a CA.
 func find6(t *table[slot6], rd uint32, ca *[16]byte) *Entry {
@@ -284,18 +263,15 @@ func find6(t *table[slot6], rd uint32, ca *[16]byte) *Entry {
 		return nil
 	}
 	hi, lo := binary.BigEndian.Uint64(ca[:8]), binary.BigEndian.Uint64(ca[8:])
-	h := hash6(rd, hi, lo)
-	slots := t.chunks[t.chunk(h)].slots
-	for i := place(h, len(slots)); ; {
-		s := &slots[i]
+	at, rest := bits.Mul64(hash6(rd, hi, lo, t.spread), uint64(len(t.chunks)))
+	c := t.chunks[at]
+	for i := rest >> (64 - chunkBits); ; i++ {
+		s := &c[i%chunkSlots]
 		if s.lo == lo && s.hi == hi && s.rd == rd {
 			return &s.Entry
 		}
 		if s.rd == 0 {
 			return nil
-		}
-		if i++; i == len(slots) {
-			i = 0
 		}
 	}
 }
@@ -303,22 +279,19 @@ func find6(t *table[slot6], rd uint32, ca *[16]byte) *Entry {
 // subnetSlot gives a VSID its routing domain.
 type subnetSlot struct{ vsid, rd uint32 } // VSID 0: empty
 
-func (s subnetSlot) empty() bool            { return s.vsid == 0 }
-func (s subnetSlot) hash() uint64           { return mix(uint64(s.vsid)) }
-func (s subnetSlot) same(o subnetSlot) bool { return s.vsid == o.vsid }
-func (s subnetSlot) is(o subnetSlot) bool   { return s == o }
+func (s subnetSlot) empty() bool               { return s.vsid == 0 }
+func (s subnetSlot) hash(spread uint64) uint64 { return mix(uint64(s.vsid), spread) }
+func (s subnetSlot) same(o subnetSlot) bool    { return s.vsid == o.vsid }
+func (s subnetSlot) is(o subnetSlot) bool      { return s == o }
 
 // findDomain finds the routing domain of a VSID, or 0.
 func findDomain(t *table[subnetSlot], vsid uint32) uint32 {
-	h := mix(uint64(vsid))
-	slots := t.chunks[t.chunk(h)].slots
-	for i := place(h, len(slots)); ; {
-		s := &slots[i]
+	at, rest := bits.Mul64(mix(uint64(vsid), t.spread), uint64(len(t.chunks)))
+	c := t.chunks[at]
+	for i := rest >> (64 - chunkBits); ; i++ {
+		s := &c[i%chunkSlots]
 		if s.vsid == vsid || s.vsid == 0 {
 			return s.rd // an empty slot's is 0
-		}
-		if i++; i == len(slots) {
-			i = 0
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -12,53 +13,51 @@ import (
 	"paca/dataplane/policy"
 )
 
-// No number of entries, come in one by one or all at once and gone again, fills a
-// chunk above three quarters or leaves it more than two and a half times as large
-// as its entries, but for very small ones.
+// However entries come and go, one by one or all at once, no chunk gets full and
+// not too many are empty.
 func TestChunkLoad(t *testing.T) {
 	r := random(t)
 	check := func(tab *table[slot4], n int) {
 		t.Helper()
-		if tab.used != n {
-			t.Fatalf("%d entries, want %d", tab.used, n)
+		if have := len(tab.chunks); tab.all != n || n > have*crowded || have > 1 && n < have*deserted {
+			t.Fatalf("%d entries, counted %d, in %d chunks", n, tab.all, have)
 		}
-		if have, want := len(tab.chunks), 1<<directory(n); have < want || have > 4*want {
-			t.Fatalf("%d entries in %d chunks", n, have)
-		}
-		for _, c := range tab.chunks {
+		for i, c := range tab.chunks {
 			used := 0
-			for _, s := range c.slots {
+			for _, s := range c {
 				if !s.empty() {
 					used++
 				}
 			}
-			if used != c.used || 4*used > 3*len(c.slots) || used == len(c.slots) || 2*len(c.slots) > 5*used+40 {
-				t.Fatalf("%d entries, counted %d, in %d slots", used, c.used, len(c.slots))
+			if used != int(tab.used[i]) || used > full {
+				t.Fatalf("%d entries in a chunk, counted %d", used, tab.used[i])
 			}
 		}
 	}
-	key := func(i int) slot4 { return slot4{key: 1<<32 | uint64(i)} }
 	gone := 0
 	count := func(slot4) { gone++ }
-	for _, n := range []int{0, 1, 2, 3, 10, 1000, 3000, 20_000} {
+	for _, n := range []int{0, 1, 2, 3, 10, crowded, crowded + 1, 3000, 30_000} {
 		all := make([]edit[slot4], n)
 		for i, k := range r.Perm(n) {
-			all[i].slot = key(k)
+			all[i].slot.key = 1<<32 | uint64(k)
 		}
-		tab := newTable[slot4](0).with(all, count)
-		check(&tab, n)
-		one := newTable[slot4](0)
-		for i := range min(n, 3000) {
+		one := newTable[slot4](1, golden)
+		for i := range min(n, 2000) {
 			one = one.with(all[i:i+1], count)
-			check(&one, i+1)
+			if i%50 == 0 {
+				check(&one, i+1)
+			}
 			again := all[i]
 			again.op = fill
 			one = one.with([]edit[slot4]{again}, count)
 		}
+		tab := newTable[slot4](1, golden).with(all, count)
+		check(&tab, n)
 		if gone != 0 {
 			t.Fatalf("%d entries replaced, all were new", gone)
 		}
 		tab = tab.with(all, count)
+		check(&tab, n)
 		if gone != n {
 			t.Fatalf("%d entries replaced, want %d", gone, n)
 		}
@@ -66,25 +65,48 @@ func TestChunkLoad(t *testing.T) {
 		for i := range all {
 			all[i].op = remove
 		}
-		rest := len(all)
-		for len(all) > 0 {
-			k := min(len(all), 1+r.IntN(1+n/4))
+		for left := n; left > 0; {
+			k := min(left, 1+r.IntN(1+n/4))
 			tab = tab.with(all[:k], count)
 			all = all[k:]
-			rest -= k
+			left -= k
+			check(&tab, left)
 			for _, e := range all[:min(len(all), 100)] {
 				if find4(&tab, 1, uint32(e.slot.key)) == nil {
 					t.Fatalf("%#x is gone with others", e.slot.key)
 				}
-			}
-			if tab.used != rest {
-				t.Fatalf("%d entries left, want %d", tab.used, rest)
 			}
 		}
 		if gone != n {
 			t.Fatalf("%d entries removed, want %d", gone, n)
 		}
 		gone = 0
+	}
+}
+
+// Addresses that were chosen to fall into one chunk do not.
+func TestChosenAddresses(t *testing.T) {
+	var all []edit[slot4]
+	for i := range 50_000 {
+		all = append(all, edit[slot4]{slot: slot4{key: 1<<32 | uint64(i)}})
+	}
+	tab := newTable[slot4](1, golden).with(all, nil)
+	n := len(tab.chunks)
+	var chosen []edit[slot4]
+	for i := uint64(0); len(chosen) < 2000; i++ {
+		e := edit[slot4]{slot: slot4{key: 2<<32 | i}}
+		if at, _ := tab.home(&e.slot); at == 0 {
+			chosen = append(chosen, e)
+		}
+	}
+	tab = tab.with(chosen, nil)
+	if tab.all != 52_000 || len(tab.chunks) > 2*n || slices.Max(tab.used) > full {
+		t.Fatalf("%d entries in %d chunks, the largest %d; there were %d", tab.all, len(tab.chunks), slices.Max(tab.used), n)
+	}
+	for i := range uint32(50_000) {
+		if find4(&tab, 1, i) == nil {
+			t.Fatalf("entry %d is gone", i)
+		}
 	}
 }
 
@@ -185,21 +207,22 @@ func TestProbes(t *testing.T) {
 
 func checkProbes[S slot[S]](t *testing.T, name string, edits []edit[S]) {
 	t.Helper()
-	tab := newTable[S](0).with(edits, func(S) {})
-	sum, longest, largest := 0, 0, 0
+	tab := newTable[S](1, golden).with(edits, func(S) {})
+	sum, longest := uint64(0), uint64(0)
 	for _, c := range tab.chunks {
-		largest = max(largest, c.used)
-		for at, s := range c.slots {
-			if n := len(c.slots); !s.empty() {
-				far := 1 + (at-place(s.hash(), n)+n)%n
+		for at, s := range c {
+			if !s.empty() {
+				_, from := tab.home(&s)
+				far := 1 + (uint64(at)-from)%chunkSlots
 				sum += far
 				longest = max(longest, far)
 			}
 		}
 	}
-	mean, unequal := float64(sum)/float64(tab.used), float64(largest)*float64(len(tab.chunks))/float64(tab.used)
+	mean := float64(sum) / float64(tab.all)
+	unequal := float64(slices.Max(tab.used)) * float64(len(tab.chunks)) / float64(tab.all)
 	t.Logf("%-27s %.2f slots on average, %d at most; largest chunk %.2f times the average", name, mean, longest, unequal)
-	if mean > 2.5 || longest > 200 || unequal > 2 {
+	if mean > 2.5 || longest > 200 || unequal > 1.3 || tab.spread != golden {
 		t.Errorf("%s: %.2f slots on average, %d at most; largest chunk %.2f times the average", name, mean, longest, unequal)
 	}
 }

@@ -16,14 +16,14 @@ import (
 // knows things and without what nothing refers to.
 func content(f *FIB) []string {
 	domain := map[uint32]uint32{} // its smallest VSID
-	for s := range f.subnets.all() {
+	for s := range f.subnets.slots() {
 		if v, ok := domain[s.rd]; !ok || s.vsid < v {
 			domain[s.rd] = s.vsid
 		}
 	}
 	var all []string
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
-	for s := range f.subnets.all() {
+	for s := range f.subnets.slots() {
 		add("subnet %d in %d", s.vsid, domain[s.rd])
 	}
 	for i, p := range f.Ports {
@@ -58,11 +58,11 @@ func content(f *FIB) []string {
 		}
 	}
 	n := 0
-	for s := range f.table4.all() {
+	for s := range f.table4.slots() {
 		entry(uint32(s.key>>32), addr4(uint32(s.key)), &s.Entry)
 		n++
 	}
-	for s := range f.table6.all() {
+	for s := range f.table6.slots() {
 		var b [16]byte
 		for i := range 8 {
 			b[i], b[8+i] = byte(s.hi>>(56-8*i)), byte(s.lo>>(56-8*i))
@@ -277,10 +277,10 @@ func (c *Compiler) audit(t *testing.T) {
 			locals[e.Dest]++
 		}
 	}
-	for s := range c.fib.table4.all() {
+	for s := range c.fib.table4.slots() {
 		count(&s.Entry)
 	}
-	for s := range c.fib.table6.all() {
+	for s := range c.fib.table6.slots() {
 		count(&s.Entry)
 	}
 	if !slices.Equal(remotes, c.remotes.refs) || !slices.Equal(locals, c.locals.refs) {

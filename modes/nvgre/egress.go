@@ -46,13 +46,12 @@ func (n *NVGRE) Egress(pkts []*mbuf.Mbuf, hops []fib.Hop, drops []count.Reason) 
 		flow := h.Hash & n.flowMask
 		if !a.V6 {
 			ip := d[inner-ip4FromInner:]
+			*(*[4]byte)(ip[16:]) = [4]byte(h.PA.Addr[:4])
 			length := uint16(ip4FromInner + size)
 			ip[1] = tos
 			binary.BigEndian.PutUint16(ip[2:], length)
 			binary.BigEndian.PutUint16(ip[4:], n.id)
-			pa := binary.BigEndian.Uint32(h.PA.Addr[:])
-			binary.BigEndian.PutUint32(ip[16:], pa)
-			sum := a.Sum + pa>>16 + pa&0xffff + uint32(tos) + uint32(length) + uint32(n.id)
+			sum := a.Sum + uint32(h.PA.Sum) + uint32(tos) + uint32(length) + uint32(n.id)
 			sum = sum>>16 + sum&0xffff
 			binary.BigEndian.PutUint16(ip[10:], ^uint16(sum>>16+sum))
 			n.id++
