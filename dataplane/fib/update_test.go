@@ -296,3 +296,48 @@ func (c *Compiler) audit(t *testing.T) {
 		t.Fatalf("%d of %d PAs without references, %d counted", idle, len(remotes), c.remotes.idle)
 	}
 }
+
+// What is not open has no index: its PA stays one of this host's, and leads
+// nowhere. An index without a port is Absent and matches nothing.
+func TestClosedPorts(t *testing.T) {
+	set := outerPolicy("192.168.1.20", 1500)
+	set.LookupRecords = append(set.LookupRecords, policy.LookupRecord{VSID: 6001, CA: addr("10.1.1.11"), MAC: packet.MAC{2, 4}, PA: addr("192.168.1.10")})
+	set.Ports[0] = policy.Port{Name: "vm", Role: policy.VM, VSID: 6001, MAC: packet.MAC{2, 4}, MTU: 1500}
+	b, c := bookOf(set), NewCompiler()
+
+	f := c.Compile(b, Devices{"vm": {Index: 2}}, hopMAC)
+	if len(f.Ports) != 3 || f.Ports[0] != (Port{Role: Absent}) || f.Ports[1].Role != Absent || f.Ports[2].RD != f.Domain(6001) {
+		t.Errorf("ports %+v", f.Ports)
+	}
+	local, other := f.Lookup4(1, 0x0a01010b), f.Lookup4(1, 0x0a01010c)
+	if local.Flags != LocalVM || f.Locals[local.Dest] != (Local{Port: 2, PA: 0}) {
+		t.Errorf("%+v is local at %+v", local, f.Locals)
+	}
+	if a := f.Adj(other, 0); a.State != AdjNoRoute || a.NextHop != NoRoute || f.PAs[0].Port != None || len(f.NextHops) != 0 {
+		t.Errorf("out of a closed uplink: %+v over %v from %+v", a, f.NextHops, f.PAs[0])
+	}
+
+	f = c.Update(nil, b, Devices{"uplink0": {0, packet.MAC{2, 1}}}, hopMAC)
+	if a := f.Adj(f.Lookup4(1, 0x0a01010c), 0); a.State != AdjReady || a.Port != 0 || len(f.Ports) != 1 {
+		t.Errorf("out of an uplink that was opened: %+v, ports %+v", a, f.Ports)
+	}
+	if l := f.Locals[f.Lookup4(1, 0x0a01010b).Dest]; l.Port != None {
+		t.Errorf("a VM whose port was closed is at %+v", l)
+	}
+}
+
+// Next hops that nobody is behind any more are not asked for for ever.
+func TestIdleNextHopsGo(t *testing.T) {
+	const hosts = 200
+	set := records(4000, hosts)
+	b, d, c := bookOf(set), devicesOf(set), NewCompiler()
+	c.Compile(b, d, neighbors)
+	for i := range 20 * hosts { // hosts come, get a VM, and go
+		rec := set.LookupRecords[0]
+		rec.PA = addr4(0xac100000 + 16 + hosts + uint32(i))
+		f := c.Update([]policy.Change{{Verb: policy.Put, Object: rec}}, b, d, neighbors)
+		if len(f.NextHops) > hosts+hosts/4 || len(f.remotes) > hosts+hosts/4 {
+			t.Fatalf("%d next hops and %d PAs, of which %d are in use", len(f.NextHops), len(f.remotes), hosts+1)
+		}
+	}
+}
