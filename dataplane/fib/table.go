@@ -144,17 +144,17 @@ func (t *table[S]) resize(chunks int, spread uint64) {
 
 // edit makes edits of one chunk in a copy of it.
 func (t *table[S]) edit(at int, edits []edit[S], gone func(S)) {
-	c := *t.chunks[at]
-	t.chunks[at] = &c
+	c := (*[chunkSlots]S)(slices.Clone(t.chunks[at][:]))
+	t.chunks[at] = c
 	for i := range edits {
 		e := &edits[i]
 		_, from := t.home(&e.slot)
-		i, found := find(&c, from, &e.slot)
+		i, found := find(c, from, &e.slot)
 		switch {
 		case e.op == remove:
 			if found && c[i].is(e.slot) {
 				gone(c[i])
-				t.empty(&c, i)
+				t.empty(c, i)
 				t.used[at]--
 				t.all--
 			}
