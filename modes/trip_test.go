@@ -343,6 +343,15 @@ type fatal struct {
 	reason count.Reason
 }
 
+// tall is a tunnel packet whose inner IP packet is larger than the VM's port
+// carries.
+func tall() []byte {
+	f := append(fromFabric(), make([]byte, 1501-32)...)
+	binary.BigEndian.PutUint16(f[16:], uint16(len(f)-14))
+	binary.BigEndian.PutUint16(f[42+16:], 1501)
+	return reseal(f)
+}
+
 // fatals is one frame for every way not to arrive.
 func fatals() []fatal {
 	mod := func(f []byte, change func([]byte)) []byte { change(f); return f }
@@ -387,6 +396,7 @@ func fatals() []fatal {
 		{"W14 family", blue1, to(16), count.PAFamily},
 		{"L16 failed", blue1, to(18), count.NeighborFailed},
 		{"M5", blue1, big, count.MTUExceeded},
+		{"M5 behind a short packet", blue1, append(unhex(inner1), make([]byte, 1459)...), count.MTUExceeded},
 		{"A23 broadcast", blue1, inner(func(f []byte) { copy(f[30:], []byte{255, 255, 255, 255}) }), count.Broadcast},
 		{"A24 subnet broadcast", blue1, inner(func(f []byte) { copy(f, packet.Broadcast[:]); f[33] = 255 }), count.Broadcast},
 		{"A23 DHCP", blue1, inner(func(f []byte) { copy(f[26:], make([]byte, 4)); copy(f[30:], []byte{255, 255, 255, 255}) }), count.Broadcast},
@@ -430,6 +440,7 @@ func fatals() []fatal {
 		{"W28 0x9100", uplink, outer(func(f []byte) { f[54] = 0x91 }), count.InnerTagged},
 		{"W29", uplink, outer(func(f []byte) { f[54] = 0x88; f[55] = 0xcc }), count.InnerNotIP},
 		{"W30 inner lies", uplink, outer(func(f []byte) { f[58] = 0xff }), count.InnerMalformed},
+		{"M5 towards the VM", uplink, tall(), count.MTUExceeded},
 		{"A23 inner broadcast", uplink, outer(func(f []byte) { copy(f[42:], packet.Broadcast[:]) }), count.InnerBroadcast},
 		{"L21 VSID", uplink, outer(func(f []byte) { f[40] = 0x73 }), count.VSIDUnknown},
 		{"L21 other subnet of the domain", uplink, outer(func(f []byte) { f[40] = 0x72 }), count.InnerUnknown},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"paca/ctrl/server"
 	"paca/dataplane/policy"
@@ -76,26 +77,39 @@ type accepted struct {
 
 // apply brings a batch into force: each set by itself into the Book, or refused;
 // then all of them durable; then in force for the workers, at once; then
-// acknowledged.
+// acknowledged. Only this goroutine changes the Book, so it reads without h.mu.
 func (h *host) apply(batch []*request) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.book.Begin()
-	defer h.book.End()
+	outcomes := make([]outcome, len(batch))
 	var sets []*accepted
-	for _, r := range batch {
+	judged := len(batch) // those from here on were judged after a set that is not durable yet
+	for i, r := range batch {
 		revision := h.revision + uint64(len(sets))
-		switch a, err := h.accept(r, revision); {
-		case err != nil:
-			r.done <- outcome{revision, nil, err}
-		case r.dryRun || len(a.applied) == 0:
-			r.done <- outcome{revision, a.applied, nil}
-		default:
-			sets = append(sets, a)
+		a, err := h.accept(r, revision)
+		outcomes[i] = outcome{revision, a.applied, err}
+		if err != nil || r.dryRun || len(a.applied) == 0 {
+			continue
+		}
+		judged = min(judged, i)
+		sets = append(sets, a)
+		outcomes[i].revision++
+	}
+	if err := h.commit(sets); err != nil {
+		for i := range outcomes[judged:] {
+			outcomes[judged+i] = outcome{h.revision, nil, fmt.Errorf("%w: %w", server.ErrUnavailable, err)}
 		}
 	}
+	for i, r := range batch {
+		r.done <- outcomes[i]
+	}
+}
+
+// commit makes sets that the Book has taken durable and puts them in force, or has
+// the Book take all of them back.
+func (h *host) commit(sets []*accepted) error {
 	if len(sets) == 0 {
-		return
+		h.book.End()
+		return nil
 	}
 	var all []policy.Change
 	commits := make([][]policy.Change, len(sets))
@@ -104,27 +118,31 @@ func (h *host) apply(batch []*request) {
 		all = append(all, a.applied...)
 	}
 	if _, err := h.store.Commit(commits); err != nil {
+		h.mu.Lock()
 		h.book.Rollback()
+		h.mu.Unlock()
 		for _, a := range sets {
 			h.plugOut(a.opened)
-			a.request.done <- outcome{h.revision, nil, fmt.Errorf("%w: %w", server.ErrUnavailable, err)}
 		}
-		return
+		return err
 	}
+	h.mu.Lock()
+	h.book.End()
+	h.revision += uint64(len(sets))
+	h.mu.Unlock()
 	h.publish(all)
 	h.portsChanged(all)
-	for _, a := range sets {
-		h.revision++
-		a.request.done <- outcome{h.revision, a.applied, nil}
-	}
+	return nil
 }
 
 // accept lets the Book judge a set, and plugs in the ports it adds.
 func (h *host) accept(r *request, revision uint64) (*accepted, error) {
-	if r.expect != 0 && r.expect != revision {
-		return nil, fmt.Errorf("%w: expected revision %d, policy is at %d", server.ErrConflict, r.expect, revision)
-	}
 	a := &accepted{request: r}
+	if r.expect != 0 && r.expect != revision {
+		return a, fmt.Errorf("%w: expected revision %d, policy is at %d", server.ErrConflict, r.expect, revision)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	hasPort := slices.ContainsFunc(r.changes, func(c policy.Change) bool { return c.Object != nil && c.Object.Kind() == policy.KindPort })
 	if r.dryRun || hasPort { // a device is opened only for a set that is good
 		applied, err := h.book.Check(r.changes)
@@ -132,18 +150,16 @@ func (h *host) accept(r *request, revision uint64) (*accepted, error) {
 			a.applied = applied
 			return a, err
 		}
-		if err := h.plugIn(a, applied); err != nil {
-			h.plugOut(a.opened)
-			return nil, err
+		h.mu.Unlock() // devices take their time
+		err = h.plugIn(a, applied)
+		h.mu.Lock()
+		if err != nil {
+			return a, err
 		}
 	}
-	applied, err := h.book.Apply(r.changes)
-	if err != nil {
-		h.plugOut(a.opened)
-		return nil, err
-	}
-	a.applied = applied
-	return a, nil
+	var err error
+	a.applied, err = h.book.Apply(r.changes)
+	return a, err
 }
 
 // plugIn opens the ports that a set adds, and refuses changes of a port's that
@@ -159,8 +175,13 @@ func (h *host) plugIn(a *accepted, applied []policy.Change) error {
 			faults = append(faults, &policy.Fault{Object: "port", Index: indexOf(a.request.changes, p.Key()), Field: field, Problem: err.Error(), Rule: "hot-plug"})
 		}
 		if i := h.slotOf(p.Name); i >= 0 {
-			if was := h.slots[i].asked; was.Device != p.Device || was.Role != p.Role || was.MTU != p.MTU {
+			switch was := h.slots[i].asked; {
+			case was.Device != p.Device:
 				fault("device", errNotHotPluggable)
+			case was.Role != p.Role:
+				fault("role", errNotHotPluggable)
+			case was.MTU != p.MTU:
+				fault("mtu", errNotHotPluggable)
 			}
 			continue
 		}
@@ -169,6 +190,9 @@ func (h *host) plugIn(a *accepted, applied []policy.Change) error {
 			continue
 		}
 		a.opened = append(a.opened, p.Name)
+	}
+	if len(faults) > 0 {
+		h.plugOut(a.opened)
 	}
 	return errors.Join(faults...)
 }
@@ -191,27 +215,42 @@ func indexOf(changes []policy.Change, k policy.Key) int {
 	return 0
 }
 
-// portsChanged is what is left to do for ports once the FIB knows.
+// portsChanged is what is left to do for ports once the FIB knows. The Book tells
+// which of them there still are: one may have gone and come within a batch.
 func (h *host) portsChanged(applied []policy.Change) {
 	for _, c := range applied {
 		p, ok := c.Object.(policy.Port)
 		if !ok {
 			continue
 		}
-		if c.Verb == policy.Delete {
+		now, exists := h.book.Get(p.Key())
+		if !exists {
 			h.plugOut([]string{p.Name})
 		} else if i := h.slotOf(p.Name); i >= 0 {
-			h.slots[i].asked = p
+			h.mu.Lock()
+			h.slots[i].asked = now.(policy.Port)
+			h.mu.Unlock()
 		}
 	}
 }
 
-// publish puts the Book's policy in force for the workers, given what changed.
+// publish puts the Book's policy in force for the workers, given what changed, and
+// tells the control plane of the provider side.
 func (h *host) publish(applied []policy.Change) {
 	h.control.mu.Lock()
 	defer h.control.mu.Unlock()
+	for _, c := range applied {
+		if g, ok := c.Object.(policy.Global); ok && g.UseExternalRouter {
+			h.log.Warn("use_external_router is kept, but has no effect before this release routes between virtual subnets (L18)")
+		}
+	}
+	old := h.fib.Load()
 	f := h.compiler.Update(applied, h.book, h.devices(), h.control.resolve)
-	f.Version = h.fib.Load().Version + 1
+	f.Version = old.Version + 1
 	h.fib.Store(f)
+	if !slices.Equal(old.PAs, f.PAs) {
+		h.staticNeighbors()
+		h.control.announce(time.Now(), old.PAs)
+	}
 	h.control.wakeUp()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,8 +25,34 @@ type control struct {
 	wake    chan struct{}
 	log     *slog.Logger
 
-	mu    sync.Mutex // the table is also read for reports
-	table *neigh.Table
+	mu      sync.Mutex // of what follows, and of who publishes
+	table   *neigh.Table
+	full    bool // the table was, and it was said
+	claimed map[claim]time.Time
+}
+
+// claim is another machine's of a PA of this host.
+type claim struct {
+	addr netip.Addr
+	mac  packet.MAC
+}
+
+// Claims are logged once in a while, and so many at most.
+const (
+	claimPause = time.Minute
+	maxClaims  = 256
+)
+
+// dispute logs a claim (P14), unless it did so lately.
+func (c *control) dispute(now time.Time, by claim) {
+	if now.Sub(c.claimed[by]) < claimPause || len(c.claimed) == maxClaims {
+		return
+	}
+	if c.claimed == nil {
+		c.claimed = map[claim]time.Time{}
+	}
+	c.claimed[by] = now
+	c.log.Error("another machine claims a provider address of this host", "address", by.addr, "mac", by.mac, "rule", "P14")
 }
 
 // wakeUp is the workers' Wake.
@@ -38,12 +65,20 @@ func (c *control) wakeUp() {
 
 // start announces the PAs and asks for the next hops.
 func (c *control) start(now time.Time) {
+	c.mu.Lock()
+	c.announce(now, nil)
+	c.mu.Unlock()
+	c.turn(now)
+}
+
+// announce makes the PAs known that were not there before. The caller holds c.mu.
+func (c *control) announce(now time.Time, before []fib.PA) {
 	f := c.fib.Load()
 	for i := range f.PAs {
-		pa := &f.PAs[i]
-		c.table.Announce(now, pa.Port, pa.VLAN, source(pa))
+		if pa := &f.PAs[i]; pa.Port != fib.None && !slices.Contains(before, *pa) {
+			c.table.Announce(now, pa.Port, pa.VLAN, source(pa))
+		}
 	}
-	c.turn(now)
 }
 
 // run works until ctx ends.
@@ -72,21 +107,45 @@ func (c *control) turn(now time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, w := range c.workers {
-		for p := w.Punt.Peek(); p != nil; p = w.Punt.Peek() {
+		// No more than fits in a ring: a flood must not keep the turn from ending.
+		n := 0
+		for p := w.Punt.Peek(); p != nil && n < worker.RingSize; p = w.Punt.Peek() {
 			c.learn(now, p)
 			w.Punt.Pop()
+			n++
+		}
+		if n == worker.RingSize {
+			c.wakeUp()
 		}
 	}
 	f := c.fib.Load()
-	for i := range f.NextHops {
-		n := &f.NextHops[i]
-		c.table.Want(now, neigh.Key{Port: n.Port, VLAN: n.VLAN, Addr: n.Addr}, source(&f.PAs[n.From]))
-	}
+	c.want(now, f)
 	c.table.Tick(now, c.send)
 	if g := f.WithNeighbors(c.resolve); changed(f.NextHops, g.NextHops) {
 		c.fib.Store(g)
 	}
 	return c.table.Next()
+}
+
+// want asks for the next hops of f, and forgets what f has no use for any more: a
+// neighbor that is asked on behalf of a PA that left this host would send that
+// PA's packets here.
+func (c *control) want(now time.Time, f *fib.FIB) {
+	used := make(map[neigh.Key]bool, len(f.NextHops)+len(f.PAs))
+	for i := range f.NextHops {
+		n := &f.NextHops[i]
+		k := neigh.Key{Port: n.Port, VLAN: n.VLAN, Addr: n.Addr}
+		used[k] = true
+		if !c.table.Want(now, k, source(&f.PAs[n.From])) && !c.full {
+			c.full = true
+			c.log.Error("too many next hops: some are not resolved", "first", n.Addr)
+		}
+	}
+	for i := range f.PAs {
+		pa := &f.PAs[i]
+		used[neigh.Key{Port: pa.Port, VLAN: pa.VLAN, Addr: addrOf(pa)}] = true
+	}
+	c.table.Keep(used)
 }
 
 // learn takes in one ARP or ND frame.
@@ -105,7 +164,7 @@ func (c *control) learn(now time.Time, p *worker.ControlFrame) {
 	for i := range f.PAs {
 		pa := &f.PAs[i]
 		if pa.Port == p.Port && pa.VLAN == vlan && addrOf(pa) == m.Sender && !m.SenderMAC.IsZero() && pa.MAC != m.SenderMAC {
-			c.log.Error("another machine claims a provider address of this host", "address", m.Sender, "mac", m.SenderMAC, "rule", "P14")
+			c.dispute(now, claim{m.Sender, m.SenderMAC})
 			return
 		}
 	}

@@ -170,6 +170,13 @@ func (h *host) openStore(recoverFrom string) error {
 	open := func() (err error) { h.store, err = store.Open(c.Store); return }
 	err := open()
 	if recoverFrom != "" && (errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrNewer)) {
+		scratch, faults := hostBook(h.conf)
+		if faults == nil {
+			_, faults = seed(scratch, recoverFrom)
+		}
+		if faults != nil { // before anything is moved
+			return faults
+		}
 		aside, moveErr := setAside(c.Store)
 		if moveErr != nil {
 			return h.fault("policy.store", moveErr)
@@ -320,27 +327,26 @@ func (h *host) buffers(room int) int {
 
 // compile makes the first FIB.
 func (h *host) compile(context.Context) error {
-	for _, n := range h.conf.Neighbors {
-		for _, k := range h.static(n) {
-			h.control.table.AddStatic(k, n.MAC)
-		}
-	}
+	h.staticNeighbors()
 	h.fib.Store(h.compiler.Compile(h.book, h.devices(), h.control.resolve))
 	return nil
 }
 
-// static gives the table keys of a static neighbor: one for each VLAN in which a
-// PA of the port has it on link.
-func (h *host) static(n conf.Neighbor) (keys []neigh.Key) {
-	for o := range h.book.All(policy.KindProviderAddress) {
-		if a := o.(policy.ProviderAddress); a.Port == n.Port && a.Prefix.Contains(n.Address) {
-			keys = append(keys, neigh.Key{Port: uint16(h.slotOf(n.Port)), VLAN: a.VLAN, Addr: n.Address})
+// staticNeighbors makes the host file's neighbors known, each in every VLAN in
+// which a PA of its port has it on link.
+func (h *host) staticNeighbors() {
+	for _, n := range h.conf.Neighbors {
+		slot, found := h.slotOf(n.Port), false
+		for o := range h.book.All(policy.KindProviderAddress) {
+			if a := o.(policy.ProviderAddress); slot >= 0 && a.Port == n.Port && a.Prefix.Contains(n.Address) {
+				h.control.table.AddStatic(neigh.Key{Port: uint16(slot), VLAN: a.VLAN, Addr: n.Address}, n.MAC)
+				found = true
+			}
+		}
+		if !found {
+			h.log.Warn("neighbor is on link of no provider address and has no effect yet", "port", n.Port, "address", n.Address)
 		}
 	}
-	if len(keys) == 0 {
-		h.log.Warn("neighbor is on link of no provider address and has no effect", "port", n.Port, "address", n.Address)
-	}
-	return keys
 }
 
 // makeWorkers makes one worker for each core.
@@ -361,6 +367,7 @@ func (h *host) makeWorkers(context.Context) error {
 		}))
 	}
 	h.control.workers = h.workers
+	h.plug()
 	return nil
 }
 

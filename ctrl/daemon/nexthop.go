@@ -14,7 +14,6 @@ import (
 	"paca/dataplane/count"
 	"paca/dataplane/fib"
 	"paca/dataplane/policy"
-	"paca/dataplane/worker"
 )
 
 var _ server.Policy = (*host)(nil)
@@ -97,7 +96,12 @@ func (h *host) NextHop(vsid policy.VSID, src, dst netip.Addr) (*pacav1.NextHopRe
 		r.NextHopCa, r.NextHopMac, r.EgressVsid = dst.String(), to.MAC.String(), to.VSID
 	}
 
-	v := worker.Decide(f, &p, from, to, 0)
+	if from != nil && from.Flags&fib.LocalVM != 0 && f.Locals[from.Dest].Port == fib.None {
+		r.Verdict = count.NoLocalPort.Name()
+		step("L15", "no port of this host has the source's VSID and MAC: nothing comes from it")
+		return r, nil
+	}
+	v := h.workers[0].Decide(f, &p, from, to, 0)
 	switch {
 	case v.Adj != nil:
 		pa := f.PAs[f.Locals[from.Dest].PA]

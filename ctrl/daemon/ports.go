@@ -24,7 +24,8 @@ type slot struct {
 }
 
 // open plugs a device in: it gets an index, and the workers poll it. Policy does
-// not send to it before the next FIB.
+// not send to it before the next FIB. Like all that changes slots it is for the
+// goroutine that changes policy; others read them under h.mu.
 func (h *host) open(p policy.Port) error {
 	i := h.freeSlot()
 	if i < 0 {
@@ -39,14 +40,16 @@ func (h *host) open(p policy.Port) error {
 	for _, w := range h.workers {
 		w.Count.Ports[i].AddTo(&s.base)
 	}
+	h.mu.Lock()
 	h.slots[i] = s
+	h.mu.Unlock()
 	h.plug()
 	info := dev.Info()
 	h.log.Info("port open", "port", p.Name, "role", p.Role, "device", p.Device, "driver", info.Driver, "mac", packet.MAC(info.MAC), "mtu", p.MTU)
 	return nil
 }
 
-// close plugs a device out. The FIB in force must not send to it any more.
+// close plugs a device out. Packets that a FIB still sends to it are dropped.
 func (h *host) close(name string) error {
 	i := h.slotOf(name)
 	if i < 0 {
@@ -54,7 +57,9 @@ func (h *host) close(name string) error {
 	}
 	s := h.slots[i]
 	h.settle()
+	h.mu.Lock()
 	h.slots[i] = nil
+	h.mu.Unlock()
 	h.plug()
 	h.settle()
 	err := s.dev.Close()
@@ -127,6 +132,8 @@ func (h *host) settle() {
 
 // closeAll is the end of all ports. No worker runs any more.
 func (h *host) closeAll() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for i, s := range h.slots {
 		if s == nil {
 			continue

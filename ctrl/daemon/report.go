@@ -237,7 +237,7 @@ func (h *scrape) FIB() metrics.FIB {
 	return metrics.FIB{
 		Version:        f.Version,
 		VirtualSubnets: h.book.Len(policy.KindVirtualSubnet),
-		LookupRecords:  h.book.Len(policy.KindLookupRecord),
+		LookupRecords:  f.Records(),
 		Neighbors:      len(f.NextHops),
 	}
 }

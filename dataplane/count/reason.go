@@ -93,7 +93,7 @@ var reasons = [NumReasons]struct{ name, help string }{
 	MultiSegment:  {"multi_segment", "packet of several buffer segments where one is required"},
 	TxFull:        {"tx_full", "the output port's queue did not take the packet"},
 	NoBuffer:      {"no_buffer", "no packet buffer left in the pool"},
-	PortDown:      {"port_down", "the output port was closed"},
+	PortDown:      {"port_down", "from or for a port that is plugged out, or that policy does not know yet"},
 
 	PortNoVSID:     {"port_no_vsid", "frame from a VM port without a VSID: not virtualized (L1)"},
 	SourceMAC:      {"source_mac", "source MAC is not the port's (L2)"},
@@ -113,7 +113,7 @@ var reasons = [NumReasons]struct{ name, help string }{
 	NoLocalPort:    {"no_local_port", "destination VM is of this host, but no port has its VSID and MAC (L15)"},
 	PASource:       {"pa_source", "PA of the source VM's record is not assigned on this host (P13)"},
 	PAFamily:       {"pa_family", "source and destination PA are of different IP families (W14)"},
-	ModeMissing:    {"mode_missing", "virtual subnet's mode is not one this host carries (R4)"},
+	ModeMissing:    {"mode_missing", "virtual subnet's mode is not the packet's, or not one this host carries (R4)"},
 	ProviderRoute:  {"provider_route", "no provider route to the destination PA (L16)"},
 	NeighborQueue:  {"neighbor_queue", "PA next hop not resolved yet and its queue is full (L16)"},
 	NeighborFailed: {"neighbor_failed", "PA next hop did not answer in time (L16)"},

@@ -1,6 +1,13 @@
 package fib
 
-import "paca/dataplane/packet"
+import (
+	"paca/dataplane/packet"
+	"paca/dataplane/policy"
+)
+
+// NVGRE is the Mode of an Entry whose VM is reached by NVGRE, for the mode itself,
+// which does not import policy.
+const NVGRE = policy.NVGRE
 
 // Hop is what a worker found out about an outbound packet and a mode needs to
 // send it (L7-L16).

@@ -79,7 +79,7 @@ func (t table[S]) with(edits []edit[S], gone func(S)) table[S] {
 	if len(edits) == 0 {
 		return t
 	}
-	ends := t.fit(edits)
+	ends, before := t.fit(edits), t.all
 	t.chunks, t.used = slices.Clone(t.chunks), slices.Clone(t.used)
 
 	// Sorted by chunk, in their order within each.
@@ -96,7 +96,7 @@ func (t table[S]) with(edits []edit[S], gone func(S)) table[S] {
 			start = end
 		}
 	}
-	if n := len(t.chunks); n > 1 && t.all < n*deserted {
+	if n := len(t.chunks); n > 1 && t.all < min(before, n*deserted) { // not what was just made roomy
 		t.resize(t.all/roomy+1, t.spread)
 	}
 	return t

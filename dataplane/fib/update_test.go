@@ -341,3 +341,35 @@ func TestIdleNextHopsGo(t *testing.T) {
 		}
 	}
 }
+
+// A few entries, then very many at once: the table that was made roomy for them
+// must not shrink again before they are in it (it did, and grew, and shrank).
+func TestManyOntoFew(t *testing.T) {
+	set := outerPolicy("192.168.2.20", 1500)
+	b := bookOf(set)
+	d := devicesOf(set)
+	c := NewCompiler()
+	c.Compile(b, d, hopMAC)
+	var changes []policy.Change
+	vs := set.VirtualSubnets[0]
+	for i := range 200 {
+		changes = append(changes, policy.Change{Verb: policy.Put, Object: policy.LookupRecord{
+			VSID: vs.VSID, CA: netip.AddrFrom4([4]byte{10, 1, 1, byte(20 + i)}), MAC: packet.MAC{2, 0, 0, 0, 1, byte(i)}, PA: netip.MustParseAddr("192.168.2.20"),
+		}})
+	}
+	wide := policy.VirtualSubnet{VSID: 7001, RDID: policy.RDID{9}, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.128.0.0/9")}}
+	changes = append(changes, policy.Change{Verb: policy.Put, Object: wide})
+	for i := range 50000 {
+		changes = append(changes, policy.Change{Verb: policy.Put, Object: policy.LookupRecord{
+			VSID: 7001, CA: netip.AddrFrom4([4]byte{10, 128, byte((i + 2) >> 8), byte(i + 2)}), MAC: packet.MAC{2, 0, 0, 1, byte(i >> 8), byte(i)}, PA: netip.MustParseAddr("192.168.2.20"),
+		}})
+	}
+	applied, err := b.Apply(changes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := c.Update(applied, b, d, hopMAC)
+	if n := f.Records(); n < 50200 {
+		t.Errorf("%d records", n)
+	}
+}

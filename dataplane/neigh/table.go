@@ -145,6 +145,21 @@ func (t *Table) Delete(k Key) {
 	}
 }
 
+// Keep deletes every entry that is not static, and every announcement, whose key
+// is not among those in use.
+func (t *Table) Keep(used map[Key]bool) {
+	for k := range t.announce {
+		if !used[k] {
+			delete(t.announce, k)
+		}
+	}
+	for k, e := range t.entries {
+		if e.State != Static && !used[k] {
+			t.remove(k, e)
+		}
+	}
+}
+
 func (t *Table) remove(k Key, e *entry) {
 	if e.State != Static {
 		t.dynamic--

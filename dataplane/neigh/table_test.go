@@ -621,3 +621,29 @@ func TestRandomLife(t *testing.T) {
 		}
 	}
 }
+
+// What nobody uses any more is forgotten and not asked for again; what is static,
+// and what is used, stays.
+func TestKeep(t *testing.T) {
+	table := New(Config{})
+	now := time.Unix(0, 0)
+	key := func(last byte) Key { return Key{1, 0, netip.AddrFrom4([4]byte{192, 168, 1, last})} }
+	from := Source{MAC: packet.MAC{2, 0, 0, 0, 0, 1}, Addr: key(9).Addr}
+	for last := byte(1); last <= 2; last++ {
+		table.Want(now, key(last), from)
+	}
+	table.AddStatic(key(3), packet.MAC{2, 0, 0, 0, 0, 3})
+	table.Announce(now, 1, 0, from)
+	table.Announce(now, 1, 0, Source{MAC: from.MAC, Addr: key(8).Addr})
+	table.Keep(map[Key]bool{key(1): true, key(8): true})
+	for last, want := range map[byte]State{1: Incomplete, 2: None, 3: Static} {
+		if _, got := table.Lookup(key(last)); got != want {
+			t.Errorf("neighbor .%d is %v, want %v", last, got, want)
+		}
+	}
+	var sent int
+	table.Tick(now, func(uint16, []byte) { sent++ })
+	if sent != 2 {
+		t.Errorf("%d frames sent, want one question and one announcement", sent)
+	}
+}

@@ -49,23 +49,27 @@ func (w *Worker) fromVM(f *fib.FIB, pkts []*mbuf.Mbuf) {
 // admit is steps 1 to 3: true for a frame that goes on.
 func (w *Worker) admit(f *fib.FIB, p *fib.Port, o *outbound) bool {
 	frame := o.m.Data()
-	if fault := packet.Parse(frame, &o.l); fault != packet.OK {
-		w.drop(o.m, count.Reason(fault))
-		return false
-	}
 	if o.m.Segments() != 1 {
 		w.drop(o.m, count.MultiSegment)
+		return false
+	}
+	if fault := packet.Parse(frame, &o.l); fault != packet.OK {
+		w.drop(o.m, count.Reason(fault))
 		return false
 	}
 	if o.l.Tags != 0 {
 		frame = untag(o)
 	}
-	if packet.Ethernet(frame).Src() != p.MAC { // L2
-		w.drop(o.m, count.SourceMAC)
+	if p.RD == 0 {
+		reason := count.VSIDUnknown
+		if p.VSID == 0 {
+			reason = count.PortNoVSID // L1
+		}
+		w.drop(o.m, reason)
 		return false
 	}
-	if p.RD == 0 { // L1
-		w.drop(o.m, count.PortNoVSID)
+	if packet.Ethernet(frame).Src() != p.MAC { // L2
+		w.drop(o.m, count.SourceMAC)
 		return false
 	}
 	switch o.l.EtherType {
@@ -115,17 +119,15 @@ func (w *Worker) route(f *fib.FIB, p *fib.Port, o *outbound) {
 		dst = f.Lookup4(p.RD, binary.BigEndian.Uint32(d[:]))
 	}
 
-	v := Decide(f, p, src, dst, l.End-l.L3)
+	v := w.Decide(f, p, src, dst, m.Len()-packet.EthernetLen)
 	switch {
-	case v.Adj != nil && v.Drop == count.Kept && w.Modes[dst.Mode] != nil:
+	case v.Drop != count.Kept:
+		w.refuse(f, m, l, v)
+	case v.Adj != nil:
 		lane := &w.lanes[dst.Mode]
 		lane.pkts[lane.n] = m
 		lane.hops[lane.n] = fib.Hop{Entry: dst, PA: f.Remote(dst), Adj: v.Adj, Hash: packet.FlowHash(frame, l)}
 		lane.n++
-	case v.Drop != count.Kept:
-		w.refuse(m, l, v)
-	case v.Adj != nil:
-		w.drop(m, count.ModeMissing)
 	default:
 		packet.Ethernet(frame).SetDst(dst.MAC) // L12
 		w.send(v.Port, m)
@@ -139,10 +141,11 @@ type Verdict struct {
 	Adj  *fib.Adj     // the way over the fabric, also when it is not ready
 }
 
-// Decide is steps 4 and 5 for a packet of size bytes of IP from the VM behind p,
-// given what its source and destination CA were found to be, nil for nothing. It
-// is what the loop and the dry run of a next hop (C6) both ask.
-func Decide(f *fib.FIB, p *fib.Port, src, dst *fib.Entry, size uint16) Verdict {
+// Decide is steps 4 and 5 for a frame of size bytes behind its Ethernet header
+// from the VM behind p, given what its source and destination CA were found to
+// be, nil for nothing. It is what the loop and the dry run of a next hop (C6) both
+// ask, the latter from any goroutine.
+func (w *Worker) Decide(f *fib.FIB, p *fib.Port, src, dst *fib.Entry, size int) Verdict {
 	switch {
 	case src == nil || src.VSID != p.VSID || src.MAC != p.MAC || src.Flags&fib.RouterCA != 0:
 		return Verdict{Drop: count.SourceCA} // L3
@@ -160,14 +163,16 @@ func Decide(f *fib.FIB, p *fib.Port, src, dst *fib.Entry, size uint16) Verdict {
 		switch {
 		case to == fib.None:
 			return Verdict{Drop: count.NoLocalPort}
-		case size > f.Ports[to].MTU:
+		case size > int(f.Ports[to].MTU):
 			return Verdict{Drop: count.MTUExceeded}
 		}
 		return Verdict{Port: to} // L15
 	}
 	adj := f.Adj(dst, f.Locals[src.Dest].PA)
 	switch {
-	case adj.State == fib.AdjReady && size <= adj.Limit:
+	case w.Modes[dst.Mode] == nil:
+		return Verdict{Drop: count.ModeMissing, Adj: adj}
+	case adj.State == fib.AdjReady && size <= int(adj.Limit):
 		return Verdict{Adj: adj} // L16
 	case adj.State == fib.AdjReady: // M5; what M6 to M8 answer comes here
 		return Verdict{Drop: count.MTUExceeded, Adj: adj}
@@ -182,10 +187,10 @@ func Decide(f *fib.FIB, p *fib.Port, src, dst *fib.Entry, size uint16) Verdict {
 }
 
 // refuse ends, or holds, a packet that Decide does not let go.
-func (w *Worker) refuse(m *mbuf.Mbuf, l *packet.Layout, v Verdict) {
+func (w *Worker) refuse(f *fib.FIB, m *mbuf.Mbuf, l *packet.Layout, v Verdict) {
 	switch v.Drop {
 	case count.NeighborQueue:
-		w.wait(m, v.Adj.NextHop)
+		w.wait(f, m, v.Adj.NextHop)
 	case count.SourceCA, count.LookupFailed:
 		// Group traffic has no records, and comes from link-local and
 		// unspecified addresses as a matter of course: it is not carried (A23).

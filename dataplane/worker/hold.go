@@ -6,8 +6,8 @@ import (
 	"paca/dataplane/mbuf"
 )
 
-// Packets whose next hop has no MAC yet wait here, as the VM sent them, and
-// start their trip anew with the next version of the FIB. A few of them: a
+// Packets whose next hop has no MAC yet wait here, untagged, and start their trip
+// anew when the FIB knows something new of next hops. A few of them: a
 // dataplane that buffers more turns one silent next hop into everybody's loss.
 const (
 	heldPerNextHop = 8
@@ -17,28 +17,35 @@ const (
 type hold struct {
 	n    int
 	pkts [heldInAll]held
+	// How many wait for each next hop; those that share a place share its limit.
+	waiting [heldInAll]uint8
+	hops    []fib.Neighbor // of the FIB they wait in
 }
 
 type held struct {
-	m       *mbuf.Mbuf
-	in      uint16 // port it came from
-	nextHop uint32 // in the FIB of Worker.version
+	m  *mbuf.Mbuf
+	in uint16 // port it came from
 }
 
-// wait holds a packet for its next hop, or drops it when too many wait already.
-func (w *Worker) wait(m *mbuf.Mbuf, nextHop uint32) {
+// of says whether what waits, and there is something, does so for the next hops of
+// f as they stand: a FIB that knows nothing new of them shares them with the one
+// before.
+func (h *hold) of(f *fib.FIB) bool {
+	return len(h.hops) == len(f.NextHops) && &h.hops[0] == &f.NextHops[0]
+}
+
+// wait holds a packet for its next hop in f, or drops it when too many wait
+// already.
+func (w *Worker) wait(f *fib.FIB, m *mbuf.Mbuf, nextHop uint32) {
 	h := &w.held
-	same := 0
-	for i := range h.pkts[:h.n] {
-		if h.pkts[i].nextHop == nextHop {
-			same++
-		}
-	}
-	if same == heldPerNextHop || h.n == heldInAll {
+	h.hops = f.NextHops
+	waiting := &h.waiting[nextHop%heldInAll]
+	if *waiting == heldPerNextHop || h.n == heldInAll {
 		w.drop(m, count.NeighborQueue)
 		return
 	}
-	h.pkts[h.n] = held{m, w.in, nextHop}
+	*waiting++
+	h.pkts[h.n] = held{m, w.in}
 	h.n++
 }
 
@@ -47,6 +54,7 @@ func (w *Worker) wait(m *mbuf.Mbuf, nextHop uint32) {
 func (w *Worker) retryHeld(f *fib.FIB) {
 	n := w.held.n
 	w.held.n = 0
+	clear(w.held.waiting[:])
 	for i := range n { // wait writes at most as far as i has read
 		p := w.held.pkts[i]
 		w.rx[0] = p.m

@@ -39,12 +39,12 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 	frame := m.Data()
 	a := &w.inbound.arrivals[w.inbound.n]
 	l := &a.Outer
-	if fault := packet.Parse(frame, l); fault != packet.OK {
-		w.drop(m, count.Reason(fault))
-		return
-	}
 	if m.Segments() != 1 {
 		w.drop(m, count.MultiSegment)
+		return
+	}
+	if fault := packet.Parse(frame, l); fault != packet.OK {
+		w.drop(m, count.Reason(fault))
 		return
 	}
 	var pa [16]byte

@@ -16,8 +16,8 @@ type ControlFrame struct {
 // Bytes is the frame. It is valid as long as the ControlFrame.
 func (c *ControlFrame) Bytes() []byte { return c.data[:c.n] }
 
-// ringSize is a power of two.
-const ringSize = 256
+// RingSize is how many frames a ring holds, a power of two.
+const RingSize = 256
 
 // Ring carries control frames, by copy, from one goroutine to one other; it
 // never blocks and never allocates.
@@ -26,17 +26,17 @@ type Ring struct {
 	_     [60]byte
 	tail  atomic.Uint32 // next to write; written by the writer
 	_     [60]byte
-	slots [ringSize]ControlFrame
+	slots [RingSize]ControlFrame
 }
 
 // Push copies frame in. It reports false when the ring is full or the frame too
 // long.
 func (r *Ring) Push(port uint16, frame []byte) bool {
 	tail := r.tail.Load()
-	if tail-r.head.Load() == ringSize || len(frame) > MaxControlFrame {
+	if tail-r.head.Load() == RingSize || len(frame) > MaxControlFrame {
 		return false
 	}
-	s := &r.slots[tail%ringSize]
+	s := &r.slots[tail%RingSize]
 	s.Port = port
 	s.n = uint16(copy(s.data[:], frame))
 	r.tail.Store(tail + 1)
@@ -49,7 +49,7 @@ func (r *Ring) Peek() *ControlFrame {
 	if head == r.tail.Load() {
 		return nil
 	}
-	return &r.slots[head%ringSize]
+	return &r.slots[head%RingSize]
 }
 
 // Pop takes the frame that Peek showed out of the ring.

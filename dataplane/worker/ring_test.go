@@ -45,7 +45,7 @@ func TestRingBounds(t *testing.T) {
 		t.Error("a frame too long was taken")
 	}
 	long := bytes.Repeat([]byte{7}, MaxControlFrame)
-	for i := range ringSize {
+	for i := range RingSize {
 		if !r.Push(1, long) {
 			t.Fatalf("full after %d frames", i)
 		}

@@ -71,10 +71,9 @@ type Worker struct {
 	Inject Ring                 // frames from the control plane, to be sent as they are
 	Plug   atomic.Pointer[Plug] // published by the control plane before Run, never nil
 
-	stop    atomic.Bool
-	turns   atomic.Uint64
-	version uint64      // of the FIB that held packets were last tried with
-	ports   []port.Port // of the Plug of this turn
+	stop  atomic.Bool
+	turns atomic.Uint64
+	ports []port.Port // of the Plug of this turn
 
 	// The burst at hand.
 	rx       [port.MaxBurst]*mbuf.Mbuf
@@ -158,8 +157,7 @@ func (w *Worker) PollOnce() bool {
 	plug := w.Plug.Load() // second: it has every port that f sends to
 	w.ports = plug.Ports
 	busy := false
-	if f.Version != w.version {
-		w.version = f.Version
+	if w.held.n > 0 && !w.held.of(f) {
 		w.retryHeld(f)
 	}
 	for _, q := range plug.Poll {
@@ -195,7 +193,7 @@ func (w *Worker) burst(f *fib.FIB, in uint16, pkts []*mbuf.Mbuf) {
 func (w *Worker) carry(f *fib.FIB, in uint16, pkts []*mbuf.Mbuf) {
 	w.in = in
 	switch {
-	case int(in) >= len(f.Ports) || w.ports[in] == nil:
+	case int(in) >= len(f.Ports) || f.Ports[in].Role == fib.Absent || w.ports[in] == nil:
 		w.dropAll(pkts, count.PortDown) // it was plugged out, or policy does not know it yet
 	case f.Ports[in].Role == policy.VM:
 		w.fromVM(f, pkts)
@@ -296,6 +294,10 @@ func (w *Worker) injected() bool {
 		return false
 	}
 	for ; c != nil; c = w.Inject.Peek() {
+		if int(c.Port) >= len(w.out) {
+			w.Inject.Pop() // the port is not open
+			continue
+		}
 		w.in = c.Port
 		m := w.rx[:1]
 		if w.Pool.Alloc(m) && m[0].SetData(c.Bytes()) {

@@ -104,8 +104,14 @@ func ingress(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) count.Reason {
 	if packet.Ethernet(inner).Dst() != dst.MAC {
 		return count.InnerMAC // L21
 	}
+	if dst.Mode != fib.NVGRE {
+		return count.ModeMissing // R4
+	}
 	if local.Port == fib.None {
 		return count.NoLocalPort
+	}
+	if len(inner)-packet.EthernetLen > int(f.Ports[local.Port].MTU) {
+		return count.MTUExceeded
 	}
 	if src == nil || !cameFrom(f, src, outerIP, v4) {
 		return count.InnerSpoofed // L22

@@ -44,6 +44,12 @@ func churn(dir string) error {
 
 	fmt.Println("| policy | changes/s | Mpps | packets dropped |")
 	fmt.Println("|---|---|---|---|")
+	// Every visit moves a record from one PA to the other. A set is one client's:
+	// the number of sets is a multiple of that of clients.
+	behind := make([]uint8, records)
+	for i := range behind {
+		behind[i] = 20
+	}
 	for _, c := range []struct {
 		name             string
 		clients, perSet  int
@@ -71,7 +77,7 @@ func churn(dir string) error {
 					defer t.Stop()
 					tick = t.C
 				}
-				for n := i; ; n += c.clients {
+				for n := i; ; n = (n + c.clients) % (records / c.perSet) {
 					select {
 					case <-stop:
 						return
@@ -82,9 +88,15 @@ func churn(dir string) error {
 					}
 					set := make([]dp.Change, c.perSet)
 					for j := range set {
-						set[j] = dp.Change{Verb: dp.Put, Object: record((n*c.perSet+j)%records, 20+n/records%2+n%2)}
+						r := n*c.perSet + j
+						behind[r] ^= 20 ^ 21
+						set[j] = dp.Change{Verb: dp.Put, Object: record(r, int(behind[r]))}
 					}
-					if _, err := p.Apply(context.Background(), connect.NewRequest(&pacav1.ApplyRequest{Changes: convert.FromChanges(set)})); err != nil {
+					answer, err := p.Apply(context.Background(), connect.NewRequest(&pacav1.ApplyRequest{Changes: convert.FromChanges(set)}))
+					if err == nil && answer.Msg.Changed != uint64(c.perSet) {
+						err = fmt.Errorf("%d of %d changes changed anything", answer.Msg.Changed, c.perSet)
+					}
+					if err != nil {
 						failed.Store(&err)
 						return
 					}
