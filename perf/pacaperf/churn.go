@@ -71,11 +71,9 @@ func churn(dir string) error {
 		var failed atomic.Pointer[error]
 		for i := range c.clients {
 			clients.Go(func() {
-				var tick <-chan time.Time
+				due, pause := time.Now(), time.Duration(0)
 				if c.changesPerSecond > 0 {
-					t := time.NewTicker(time.Second * time.Duration(c.clients) / time.Duration(c.changesPerSecond))
-					defer t.Stop()
-					tick = t.C
+					pause = time.Second * time.Duration(c.clients) / time.Duration(c.changesPerSecond)
 				}
 				for n := i; ; n = (n + c.clients) % (records / c.perSet) {
 					select {
@@ -83,9 +81,8 @@ func churn(dir string) error {
 						return
 					default:
 					}
-					if tick != nil {
-						<-tick
-					}
+					due = due.Add(pause)
+					time.Sleep(time.Until(due))
 					set := make([]dp.Change, c.perSet)
 					for j := range set {
 						r := n*c.perSet + j
