@@ -267,6 +267,23 @@ func TestRandomDamage(t *testing.T) {
 	t.Logf("%d of %d hit nothing in use", harmless, rounds)
 }
 
+// One meta page in the place of the other is whole, and would show an older
+// revision. Found by TestRandomDamage.
+func TestMetaPageOverTheOther(t *testing.T) {
+	path, _, _ := wornFile(t, 10)
+	good := must(os.ReadFile(path))
+	for _, to := range []int{0, 4096} {
+		b := bytes.Clone(good)
+		copy(b[to:to+4096], good[4096-to:])
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open("bolt:" + path); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("meta page at %#x copied from the other: %v", to, err)
+		}
+	}
+}
+
 // A second process is told so at once.
 func TestLocked(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "policy.db")

@@ -116,6 +116,9 @@ func (v *verifier) meta(fileSize int64) error {
 		if sum.Sum64() != native.Uint64(m[metaSize-8:]) {
 			return corrupt("page %d does not match its checksum", n)
 		}
+		if id := native.Uint64(b); id != uint64(n) { // the other one, of an older revision
+			return corrupt("page %d says that it is page %d", n, id)
+		}
 		if version := native.Uint32(m[4:]); version > boltVersion {
 			return fmt.Errorf("bbolt file version %d, this release reads %d: %w", version, boltVersion, ErrNewer)
 		} else if version < boltVersion {
