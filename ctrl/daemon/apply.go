@@ -30,24 +30,33 @@ type outcome struct {
 const maxBatch = 256
 
 // Apply implements server.Policy: it queues a change set and waits for its
-// outcome. When ctx ends first, the set may still come into force.
+// outcome. ctx may end the queueing, not what is queued.
 func (h *host) Apply(ctx context.Context, _ server.Peer, changes []policy.Change, dryRun bool, expect uint64) (uint64, []policy.Change, error) {
 	r := &request{changes, dryRun, expect, make(chan outcome, 1)}
+	stopping := fmt.Errorf("%w: pacad is stopping", server.ErrUnavailable)
 	select {
 	case h.requests <- r:
+	case <-h.stopped:
+		return 0, nil, stopping
 	case <-ctx.Done():
 		return 0, nil, ctx.Err()
 	}
 	select {
 	case o := <-r.done:
 		return o.revision, o.applied, o.err
-	case <-ctx.Done():
-		return 0, nil, ctx.Err()
+	case <-h.stopped:
+	}
+	select {
+	case o := <-r.done: // it was the last
+		return o.revision, o.applied, o.err
+	default:
+		return 0, nil, stopping
 	}
 }
 
 // applyAll brings change sets into force, one goroutine for all, until ctx ends.
 func (h *host) applyAll(ctx context.Context) {
+	defer close(h.stopped)
 	for {
 		var batch []*request
 		select {
@@ -64,107 +73,94 @@ func (h *host) applyAll(ctx context.Context) {
 				more = false
 			}
 		}
-		h.apply(batch)
+		// A set that changes ports goes by itself: devices take their time.
+		for len(batch) > 0 {
+			n := slices.IndexFunc(batch, (*request).hasPort)
+			switch n {
+			case -1:
+				n = len(batch)
+			case 0:
+				n = 1
+			}
+			h.apply(batch[:n])
+			batch = batch[n:]
+		}
 	}
 }
 
-// accepted is a change set that the Book has taken and the store has not yet.
-type accepted struct {
-	request *request
-	applied []policy.Change
-	opened  []string // ports
+func (r *request) hasPort() bool {
+	return slices.ContainsFunc(r.changes, func(c policy.Change) bool { return c.Object != nil && c.Object.Kind() == policy.KindPort })
 }
 
 // apply brings a batch into force: each set by itself into the Book, or refused;
 // then all of them durable; then in force for the workers, at once; then
-// acknowledged. Only this goroutine changes the Book, so it reads without h.mu.
+// acknowledged. Nobody sees the Book between the first and the second, and only
+// this goroutine changes it. A batch with a set that changes ports has no other.
 func (h *host) apply(batch []*request) {
+	opened, err := h.plugIn(batch[0])
+	if err != nil {
+		batch[0].done <- outcome{h.revision, nil, err}
+		return
+	}
+	h.mu.Lock()
 	h.book.Begin()
 	outcomes := make([]outcome, len(batch))
-	var sets []*accepted
-	judged := len(batch) // those from here on were judged after a set that is not durable yet
+	var sets [][]policy.Change
+	first := len(batch) // of the sets that are not durable yet
 	for i, r := range batch {
-		revision := h.revision + uint64(len(sets))
-		a, err := h.accept(r, revision)
-		outcomes[i] = outcome{revision, a.applied, err}
-		if err != nil || r.dryRun || len(a.applied) == 0 {
-			continue
+		o := &outcomes[i]
+		o.revision = h.revision + uint64(len(sets))
+		switch {
+		case r.expect != 0 && r.expect != o.revision:
+			o.err = fmt.Errorf("%w: expected revision %d, policy is at %d", server.ErrConflict, r.expect, o.revision)
+		case r.dryRun:
+			o.applied, o.err = h.book.Check(r.changes)
+		default:
+			if o.applied, o.err = h.book.Apply(r.changes); len(o.applied) > 0 {
+				sets = append(sets, o.applied)
+				o.revision++
+				first = min(first, i)
+			}
 		}
-		judged = min(judged, i)
-		sets = append(sets, a)
-		outcomes[i].revision++
 	}
-	if err := h.commit(sets); err != nil {
-		for i := range outcomes[judged:] {
-			outcomes[judged+i] = outcome{h.revision, nil, fmt.Errorf("%w: %w", server.ErrUnavailable, err)}
+	if len(sets) > 0 {
+		_, err = h.store.Commit(sets)
+	}
+	if err == nil {
+		h.book.End()
+		h.revision += uint64(len(sets))
+	} else {
+		h.book.Rollback()
+		for i := range outcomes[first:] { // the others were judged by what stands
+			outcomes[first+i] = outcome{h.revision, nil, fmt.Errorf("%w: %w", server.ErrUnavailable, err)}
 		}
+	}
+	h.mu.Unlock()
+
+	if all := slices.Concat(sets...); err == nil && len(all) > 0 {
+		h.publish(all)
+		h.portsChanged(all)
+	} else {
+		h.plugOut(opened)
 	}
 	for i, r := range batch {
 		r.done <- outcomes[i]
 	}
 }
 
-// commit makes sets that the Book has taken durable and puts them in force, or has
-// the Book take all of them back.
-func (h *host) commit(sets []*accepted) error {
-	if len(sets) == 0 {
-		h.book.End()
-		return nil
+// plugIn opens the ports that a set adds, if it is a good one, and refuses changes
+// of a port's that only a new port can have. A port's device must be free: one
+// that the same set takes from another port is not yet.
+func (h *host) plugIn(r *request) (opened []string, err error) {
+	if r.dryRun || !r.hasPort() {
+		return nil, nil
 	}
-	var all []policy.Change
-	commits := make([][]policy.Change, len(sets))
-	for i, a := range sets {
-		commits[i] = a.applied
-		all = append(all, a.applied...)
-	}
-	if _, err := h.store.Commit(commits); err != nil {
-		h.mu.Lock()
-		h.book.Rollback()
-		h.mu.Unlock()
-		for _, a := range sets {
-			h.plugOut(a.opened)
-		}
-		return err
-	}
-	h.mu.Lock()
-	h.book.End()
-	h.revision += uint64(len(sets))
+	h.mu.Lock() // Check changes the Book for a moment
+	applied, err := h.book.Check(r.changes)
 	h.mu.Unlock()
-	h.publish(all)
-	h.portsChanged(all)
-	return nil
-}
-
-// accept lets the Book judge a set, and plugs in the ports it adds.
-func (h *host) accept(r *request, revision uint64) (*accepted, error) {
-	a := &accepted{request: r}
-	if r.expect != 0 && r.expect != revision {
-		return a, fmt.Errorf("%w: expected revision %d, policy is at %d", server.ErrConflict, r.expect, revision)
+	if err != nil {
+		return nil, err
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	hasPort := slices.ContainsFunc(r.changes, func(c policy.Change) bool { return c.Object != nil && c.Object.Kind() == policy.KindPort })
-	if r.dryRun || hasPort { // a device is opened only for a set that is good
-		applied, err := h.book.Check(r.changes)
-		if err != nil || r.dryRun {
-			a.applied = applied
-			return a, err
-		}
-		h.mu.Unlock() // devices take their time
-		err = h.plugIn(a, applied)
-		h.mu.Lock()
-		if err != nil {
-			return a, err
-		}
-	}
-	var err error
-	a.applied, err = h.book.Apply(r.changes)
-	return a, err
-}
-
-// plugIn opens the ports that a set adds, and refuses changes of a port's that
-// only a new port can have.
-func (h *host) plugIn(a *accepted, applied []policy.Change) error {
 	var faults []error
 	for _, c := range applied {
 		p, ok := c.Object.(policy.Port)
@@ -172,7 +168,7 @@ func (h *host) plugIn(a *accepted, applied []policy.Change) error {
 			continue
 		}
 		fault := func(field string, err error) {
-			faults = append(faults, &policy.Fault{Object: "port", Index: indexOf(a.request.changes, p.Key()), Field: field, Problem: err.Error(), Rule: "hot-plug"})
+			faults = append(faults, &policy.Fault{Object: "port", Index: indexOf(r.changes, p.Key()), Field: field, Problem: err.Error(), Rule: "hot-plug"})
 		}
 		if i := h.slotOf(p.Name); i >= 0 {
 			switch was := h.slots[i].asked; {
@@ -189,12 +185,13 @@ func (h *host) plugIn(a *accepted, applied []policy.Change) error {
 			fault("device", err)
 			continue
 		}
-		a.opened = append(a.opened, p.Name)
+		opened = append(opened, p.Name)
 	}
 	if len(faults) > 0 {
-		h.plugOut(a.opened)
+		h.plugOut(opened)
+		return nil, errors.Join(faults...)
 	}
-	return errors.Join(faults...)
+	return opened, nil
 }
 
 // plugOut closes ports that were opened for a set that came to nothing.

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -45,7 +46,8 @@ const (
 
 // dispute logs a claim (P14), unless it did so lately.
 func (c *control) dispute(now time.Time, by claim) {
-	if now.Sub(c.claimed[by]) < claimPause || len(c.claimed) == maxClaims {
+	maps.DeleteFunc(c.claimed, func(_ claim, last time.Time) bool { return now.Sub(last) >= claimPause })
+	if _, lately := c.claimed[by]; lately || len(c.claimed) == maxClaims {
 		return
 	}
 	if c.claimed == nil {
@@ -132,15 +134,19 @@ func (c *control) turn(now time.Time) time.Time {
 // PA's packets here.
 func (c *control) want(now time.Time, f *fib.FIB) {
 	used := make(map[neigh.Key]bool, len(f.NextHops)+len(f.PAs))
+	full := false
 	for i := range f.NextHops {
 		n := &f.NextHops[i]
 		k := neigh.Key{Port: n.Port, VLAN: n.VLAN, Addr: n.Addr}
 		used[k] = true
-		if !c.table.Want(now, k, source(&f.PAs[n.From])) && !c.full {
-			c.full = true
-			c.log.Error("too many next hops: some are not resolved", "first", n.Addr)
+		if !c.table.Want(now, k, source(&f.PAs[n.From])) {
+			if !full && !c.full {
+				c.log.Error("a next hop cannot be resolved: there are too many, or it is no neighbor's address", "first", n.Addr)
+			}
+			full = true
 		}
 	}
+	c.full = full
 	for i := range f.PAs {
 		pa := &f.PAs[i]
 		used[neigh.Key{Port: pa.Port, VLAN: pa.VLAN, Addr: addrOf(pa)}] = true

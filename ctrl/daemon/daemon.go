@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -50,6 +51,7 @@ type host struct {
 
 	store    store.Store
 	requests chan *request
+	stopped  chan struct{} // closes when no request is answered any more
 	fib      atomic.Pointer[fib.FIB]
 	pool     *dpdk.Mempool
 	workers  []*worker.Worker
@@ -76,7 +78,7 @@ func Run(ctx context.Context, file, recoverFrom, version string) error {
 	if err != nil {
 		return err
 	}
-	h := &host{conf: c, version: version, log: slog.Default(), started: time.Now(), requests: make(chan *request, maxBatch), compiler: fib.NewCompiler()}
+	h := &host{conf: c, version: version, log: slog.Default(), started: time.Now(), requests: make(chan *request, maxBatch), stopped: make(chan struct{}), compiler: fib.NewCompiler()}
 	slog.SetLogLoggerLevel(c.Log.Level)
 	if h.book, err = hostBook(c); err != nil {
 		return err
@@ -195,6 +197,9 @@ func (h *host) openStore(recoverFrom string) error {
 	revision, objects := h.store.Load()
 	h.revision = uint64(revision)
 	if h.revision == 0 {
+		if aside := unreadable(c.Store); len(aside) > 0 && recoverFrom == "" {
+			return h.fault("policy.store", fmt.Errorf("the store is empty, and %s was set aside: start once more with --recover-from, or move that file away", aside[0]))
+		}
 		return h.seed(cmp.Or(recoverFrom, c.Seed))
 	}
 	if recoverFrom != "" {
@@ -239,10 +244,22 @@ func (h *host) seed(file string) error {
 	return nil
 }
 
+// unreadable are the files of a bolt store that setAside kept.
+func unreadable(spec string) []string {
+	_, path, _ := strings.Cut(spec, ":")
+	found, err := filepath.Glob(path + asideSuffix + "*")
+	if err != nil { // the path itself looks like a pattern
+		return nil
+	}
+	return found
+}
+
+const asideSuffix = ".unreadable-"
+
 // setAside renames the file of a bolt store and says how.
 func setAside(spec string) (string, error) {
 	_, path, _ := strings.Cut(spec, ":")
-	aside := path + ".unreadable-" + time.Now().UTC().Format("20060102T150405")
+	aside := path + asideSuffix + time.Now().UTC().Format("20060102T150405")
 	return aside, os.Rename(path, aside)
 }
 
@@ -343,7 +360,7 @@ func (h *host) staticNeighbors() {
 				found = true
 			}
 		}
-		if !found {
+		if !found && h.fib.Load() == nil { // at start; it is no news later
 			h.log.Warn("neighbor is on link of no provider address and has no effect yet", "port", n.Port, "address", n.Address)
 		}
 	}

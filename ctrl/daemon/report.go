@@ -57,7 +57,7 @@ func (h *report) Status() *pacav1.StatusResponse {
 	return r
 }
 
-// open yields the ports that are open, with their index. The caller holds h.mu.
+// openSlots yields the ports that are open, with their index. The caller holds h.mu.
 func (h *host) openSlots() iter.Seq2[int, *slot] {
 	return func(yield func(int, *slot) bool) {
 		for i, s := range h.slots {

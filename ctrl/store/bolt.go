@@ -224,7 +224,8 @@ func (b *bolt) Commit(sets [][]policy.Change) (Revision, error) {
 		err = fmt.Errorf("store: %s: %w", b.path, err)
 		if b.readHead() != b.head {
 			// It is in the file, but whether it stays there, nobody knows.
-			b.broken = err
+			b.broken = fmt.Errorf("%w; only a restart tells whether it was kept", err)
+			err = b.broken
 		}
 		return 0, err
 	}

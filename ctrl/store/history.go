@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 
 	"paca/dataplane/policy"
@@ -75,7 +76,8 @@ func (h *history) after(r Revision) ([]Event, <-chan struct{}, error) {
 	case h.closed && r == h.last:
 		return nil, nil, ErrClosed
 	}
-	return h.events[r-oldest:], h.more, nil
+	// A copy: what leaves the window is cleared, and a reader may take its time.
+	return slices.Clone(h.events[r-oldest:]), h.more, nil
 }
 
 func (h *history) watch(ctx context.Context, r Revision) (iter.Seq2[Event, error], error) {

@@ -408,3 +408,42 @@ func TestCommitFails(t *testing.T) {
 		t.Error("a failed commit counts")
 	}
 }
+
+// A reader that rests while more is committed than is kept gets what it was given
+// before, then ErrCompacted; never a gap.
+func TestWatchThatRests(t *testing.T) {
+	s, err := Open("memory")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	commit := func(n int) {
+		for i := range n {
+			vs := policy.VirtualSubnet{VSID: 6001, RDID: policy.RDID{1, byte(i), byte(i >> 8)}}
+			if _, err := s.Commit([][]policy.Change{{{Verb: policy.Put, Object: vs}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	commit(10)
+	events, err := s.Watch(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := Revision(0)
+	for e, err := range events {
+		if err != nil {
+			if !errors.Is(err, ErrCompacted) || at != 10 {
+				t.Errorf("after revision %d: %v", at, err)
+			}
+			return
+		}
+		if e.Revision != at+1 || len(e.Changes) != 1 {
+			t.Fatalf("revision %d with %d changes after %d", e.Revision, len(e.Changes), at)
+		}
+		if at++; at == 1 {
+			commit(2 * windowEvents)
+		}
+	}
+	t.Error("the watch ended without a word")
+}

@@ -20,6 +20,7 @@ type hold struct {
 	// How many wait for each next hop; those that share a place share its limit.
 	waiting [heldInAll]uint8
 	hops    []fib.Neighbor // of the FIB they wait in
+	plug    *Plug          // their ports are of
 }
 
 type held struct {
@@ -28,17 +29,18 @@ type held struct {
 }
 
 // of says whether what waits, and there is something, does so for the next hops of
-// f as they stand: a FIB that knows nothing new of them shares them with the one
-// before.
-func (h *hold) of(f *fib.FIB) bool {
-	return len(h.hops) == len(f.NextHops) && &h.hops[0] == &f.NextHops[0]
+// f as they stand, and came from ports of plug: a FIB that knows nothing new of
+// next hops shares them with the one before, and an index may be another port's in
+// another plug.
+func (h *hold) of(f *fib.FIB, plug *Plug) bool {
+	return h.plug == plug && len(h.hops) == len(f.NextHops) && &h.hops[0] == &f.NextHops[0]
 }
 
 // wait holds a packet for its next hop in f, or drops it when too many wait
 // already.
 func (w *Worker) wait(f *fib.FIB, m *mbuf.Mbuf, nextHop uint32) {
 	h := &w.held
-	h.hops = f.NextHops
+	h.hops, h.plug = f.NextHops, w.plug
 	waiting := &h.waiting[nextHop%heldInAll]
 	if *waiting == heldPerNextHop || h.n == heldInAll {
 		w.drop(m, count.NeighborQueue)

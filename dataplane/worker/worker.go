@@ -73,7 +73,8 @@ type Worker struct {
 
 	stop  atomic.Bool
 	turns atomic.Uint64
-	ports []port.Port // of the Plug of this turn
+	plug  *Plug       // of this turn
+	ports []port.Port // of plug
 
 	// The burst at hand.
 	rx       [port.MaxBurst]*mbuf.Mbuf
@@ -155,9 +156,9 @@ func (w *Worker) Turns() uint64 { return w.turns.Load() }
 func (w *Worker) PollOnce() bool {
 	f := w.FIB.Load()
 	plug := w.Plug.Load() // second: it has every port that f sends to
-	w.ports = plug.Ports
+	w.plug, w.ports = plug, plug.Ports
 	busy := false
-	if w.held.n > 0 && !w.held.of(f) {
+	if w.held.n > 0 && !w.held.of(f, plug) {
 		w.retryHeld(f)
 	}
 	for _, q := range plug.Poll {
