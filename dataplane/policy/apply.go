@@ -223,7 +223,7 @@ func (t *trip) readObject(c *Change) {
 	case t.bad:
 	case c.Verb == Delete:
 		t.replace(old, nil)
-	case !same(old, to):
+	case !Equal(old, to):
 		t.replace(old, to)
 	case t.keys != nil:
 		t.keys[k] = ^t.index
@@ -245,16 +245,14 @@ func (t *trip) replace(from, to Object) {
 	}
 }
 
-// same compares objects of one kind.
-func same(a, b Object) bool {
+// Equal says whether two objects are the same in every field; nil equals nil alone. A
+// VirtualSubnet has a slice, so that == on two of them panics.
+func Equal(a, b Object) bool {
 	if x, ok := a.(VirtualSubnet); ok {
-		y := b.(VirtualSubnet)
-		return x.RDID == y.RDID && x.Mode == y.Mode && slices.Equal(x.Prefixes, y.Prefixes)
+		y, ok := b.(VirtualSubnet)
+		return ok && x.VSID == y.VSID && x.RDID == y.RDID && x.Mode == y.Mode && slices.Equal(x.Prefixes, y.Prefixes)
 	}
-	if _, ok := b.(VirtualSubnet); ok {
-		return false
-	}
-	return a == b
+	return a == b // of different types, also without a panic
 }
 
 // verb says whether the change may be made of what exists.

@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -226,5 +227,36 @@ func TestRecords(t *testing.T) {
 	}
 	if vs, ok := b.Subnet(MinVSID); !ok || vs.RDID != blue {
 		t.Errorf("subnet %v, %v", vs, ok)
+	}
+}
+
+func TestEqual(t *testing.T) {
+	vs := func(vsid VSID, prefixes ...string) Object {
+		o := VirtualSubnet{VSID: vsid}
+		for _, p := range prefixes {
+			o.Prefixes = append(o.Prefixes, netip.MustParsePrefix(p))
+		}
+		return o
+	}
+	for i, c := range []struct {
+		a, b Object
+		want bool
+	}{
+		{nil, nil, true},
+		{vs(6001), nil, false},
+		{vs(6001, "10.1.0.0/16"), vs(6001, "10.1.0.0/16"), true},
+		{vs(6001, "10.1.0.0/16"), vs(6001, "10.2.0.0/16"), false},
+		{vs(6001), vs(6002), false},
+		{vs(6001), VirtualSubnet{VSID: 6001, Mode: Rewrite}, false},
+		{vs(6001), VirtualSubnet{VSID: 6001, RDID: RDID{1}}, false},
+		{vs(6001), Global{}, false},
+		{Global{}, Global{}, true},
+		{Global{}, Global{UseExternalRouter: true}, false},
+		{Port{Name: "a"}, Port{Name: "a"}, true},
+		{Port{Name: "a"}, Port{Name: "a", MTU: 1500}, false},
+	} {
+		if Equal(c.a, c.b) != c.want || Equal(c.b, c.a) != c.want {
+			t.Errorf("%d: %v and %v: not %v", i, c.a, c.b, c.want)
+		}
 	}
 }

@@ -135,7 +135,7 @@ func TestScripts(t *testing.T) {
 				t.Errorf("%s says\n%s\nwant\n%s", c.file, got, want)
 			}
 			if c.back != nil {
-				if got, want := objectsOf(bookOf(t, left)), objectsOf(bookOf(t, c.back)); !slices.EqualFunc(got, want, func(a, b policy.Object) bool { return a.Key() == b.Key() && equal(a, b) }) {
+				if got, want := objectsOf(bookOf(t, left)), objectsOf(bookOf(t, c.back)); !slices.EqualFunc(got, want, func(a, b policy.Object) bool { return a.Key() == b.Key() && policy.Equal(a, b) }) {
 					t.Errorf("%s leaves\n%v\nwant\n%v", c.file, got, want)
 				}
 			}
@@ -159,7 +159,7 @@ func TestFiveSteps(t *testing.T) {
 		{Verb: policy.Add, Object: policy.LookupRecord{VSID: 6001, CA: netip.MustParseAddr("10.1.1.12"), MAC: testMAC("101010101107"), PA: netip.MustParseAddr("192.168.2.20"), VMName: "blue2"}},
 	}
 	if !slices.EqualFunc(p.Changes, want, func(a, b policy.Change) bool {
-		return a.Verb == b.Verb && a.Object.Kind() == b.Object.Kind() && equal(a.Object, b.Object)
+		return a.Verb == b.Verb && a.Object.Kind() == b.Object.Kind() && policy.Equal(a.Object, b.Object)
 	}) {
 		t.Errorf("the script comes to\n%v\nwant\n%v", p.Changes, want)
 	}

@@ -323,17 +323,9 @@ func (s *state) changes(p *Program) {
 			case it.obj == nil || it.implied:
 			case it.before == nil:
 				emit(it, policy.Add, it.obj)
-			case !equal(it.before, it.obj):
+			case !policy.Equal(it.before, it.obj):
 				emit(it, policy.Replace, it.obj)
 			}
 		}
 	}
-}
-
-func equal(a, b policy.Object) bool {
-	if a, ok := a.(policy.VirtualSubnet); ok {
-		b := b.(policy.VirtualSubnet)
-		return a.RDID == b.RDID && a.Mode == b.Mode && slices.Equal(a.Prefixes, b.Prefixes)
-	}
-	return a == b
 }
