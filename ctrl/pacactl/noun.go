@@ -452,7 +452,7 @@ func (c *ctl) del(n *noun) *cobra.Command {
 	var how change
 	var s *selection
 	command := c.asks("del", "Delete "+n.one+"s", func(ctx context.Context, daemon *client.Client, _ []string) error {
-		return c.send(ctx, daemon, how, blind, func() (*changeSet, error) {
+		return c.send(ctx, daemon, how, sighted, func() (*changeSet, error) {
 			found, err := s.find(ctx, daemon)
 			set := &changeSet{}
 			for _, m := range found {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -13,12 +14,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
+	pacav1 "paca/ctrl/api/paca/v1"
 	"paca/ctrl/server"
 	"paca/ctrl/server/servertest"
 	"paca/dataplane/packet"
@@ -26,7 +29,10 @@ import (
 )
 
 // serve puts a host of policy behind a socket.
-func serve(t *testing.T, h *servertest.Host) string {
+func serve(t *testing.T, h interface {
+	server.Host
+	server.Policy
+}) string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "s")
 	quiet := slog.New(slog.DiscardHandler)
@@ -538,6 +544,46 @@ func TestSetTwice(t *testing.T) {
 	out := done(t, socket, "lookup-record", "show", "--vsid", "6001", "-o", "json")
 	if strings.Count(out, `"vm_name": "19"`) != 2 || strings.Count(out, `"context": "19"`) != 2 {
 		t.Errorf("records are %s", out)
+	}
+}
+
+// moving is a host on which policy moves when records were listed, but once.
+type moving struct {
+	*servertest.Host
+	once sync.Once
+	move policy.Change
+}
+
+func (m *moving) LookupRecords(match server.Match) iter.Seq[*pacav1.LookupRecord] {
+	found := slices.Collect(m.Host.LookupRecords(match))
+	m.once.Do(func() {
+		if _, _, err := m.Apply(context.Background(), server.Peer{}, []policy.Change{m.move}, false, 0); err != nil {
+			panic(err)
+		}
+	})
+	return slices.Values(found)
+}
+
+// del takes away what its selectors select when it is done, not what they selected
+// before others changed it.
+func TestDelSeesWhatMoves(t *testing.T) {
+	h := servertest.New()
+	done(t, serve(t, h), "apply", "-f", "testdata/policy.toml")
+	var move policy.Change
+	_, records := h.Export(policy.KindLookupRecord)
+	for o := range records {
+		if r := o.(policy.LookupRecord); r.CA == netip.MustParseAddr("10.1.1.12") && r.VSID == 6001 {
+			r.PA = netip.MustParseAddr("192.168.3.30") // from 192.168.2.20
+			move = policy.Change{Verb: policy.Replace, Object: r}
+		}
+	}
+	before := slices.Collect(h.LookupRecords(func(policy.VSID, netip.Addr, netip.Addr, packet.MAC) bool { return true }))
+	socket := serve(t, &moving{Host: h, move: move})
+	if got := refused(t, 1, socket, "lookup-record", "del", "--vsid", "6001", "--ca", "10.1.1.12", "--pa", "192.168.2.20"); !strings.Contains(got, "there is no such lookup record") {
+		t.Errorf("says %s", got)
+	}
+	if after := slices.Collect(h.LookupRecords(func(policy.VSID, netip.Addr, netip.Addr, packet.MAC) bool { return true })); len(after) != len(before) {
+		t.Errorf("%d records, before %d", len(after), len(before))
 	}
 }
 
