@@ -47,6 +47,10 @@ type fault struct {
 // usage is an error of the command line that only came out later.
 type usage struct{ error }
 
+// unusable is a file or script that cannot be read or understood: the daemon was not
+// asked for any change.
+type unusable struct{ error }
+
 // fail says what went wrong and picks the exit code.
 func (c *ctl) fail(to io.Writer, args []string, err error) int {
 	if errors.Is(err, errDiffers) {
@@ -79,10 +83,13 @@ func (c *ctl) explain(err error) failure {
 	f := failure{Message: err.Error(), ExitCode: exitRefused}
 	var refused *connect.Error
 	var late usage
+	var local unusable
 	switch {
 	case !c.asked || errors.As(err, &late):
 		f.ExitCode = exitUsage
 		f.Message += "; see pacactl --help"
+	case errors.As(err, &local):
+		f.ExitCode = exitUsage
 	case errors.Is(err, client.ErrUnreachable):
 		f.ExitCode = exitUnreachable
 		f.Message = fmt.Sprintf("no pacad answers on %s: %v; is it running? --socket names another", c.socket, innermost(err))

@@ -74,7 +74,7 @@ func (c *ctl) applyFile(ctx context.Context, daemon *client.Client, from fromFil
 	report func(context.Context, *client.Client, change, *pacav1.ApplyResponse) error) error {
 	file, err := from.read(c.in)
 	if err != nil {
-		return err
+		return unusable{err}
 	}
 	answer, err := apply(ctx, daemon, how, sight(from.replace), func() (*changeSet, error) {
 		set := &changeSet{locate: func(f *pacav1.Fault) string {

@@ -14,8 +14,8 @@
 // the names of ctrl/api/paca/v1/control.proto; as in all protobuf JSON, 64-bit
 // numbers are strings. With -o json or yaml an error is that too, on stderr.
 //
-// Exit codes: 0 done, 1 refused by the daemon, 2 wrong usage, 3 daemon
-// unreachable.
+// Exit codes: 0 done, 1 refused by the daemon, 2 wrong usage, which is also a file
+// or script that cannot be read or understood, 3 daemon unreachable.
 //
 // Floor 3. It is pure Go: it builds and runs with no DPDK on the machine, and
 // imports nothing of paca but the API, its client, and policy with its files.
@@ -87,7 +87,8 @@ command ends. What is refused is refused with every fault and the rule that it
 breaks.
 
 Exit codes: 0 done; 1 refused by the daemon, or diff found a difference; 2 wrong
-usage; 3 daemon unreachable.
+usage, or a file or script that cannot be read or understood; 3 daemon
+unreachable.
 
 For completion in a shell: pacactl completion bash|zsh|fish|powershell.`,
 		SilenceErrors: true,

@@ -273,9 +273,11 @@ func TestRefusals(t *testing.T) {
 		{1, "port del uplink0", []string{"host file"}},
 		{1, "port set uplink0 --mtu 9000", []string{"host file"}},
 		{1, "global set --use-external-router --expected-revision 1", []string{"revision"}},
-		{1, "apply -f testdata/none.toml", []string{"testdata/none.toml"}},
-		{1, "ps1 testdata/none.ps1", []string{"testdata/none.ps1"}},
-		{1, "ps1 testdata/policy.toml", []string{"testdata/policy.toml:2: "}},
+		{2, "apply -f testdata/none.toml", []string{"testdata/none.toml"}},
+		{2, "diff -f testdata/none.toml", []string{"testdata/none.toml"}},
+		{2, "diff -f testdata/setup.ps1", []string{"testdata/setup.ps1:"}},
+		{2, "ps1 testdata/none.ps1", []string{"testdata/none.ps1"}},
+		{2, "ps1 testdata/policy.toml", []string{"testdata/policy.toml:2: "}},
 	} {
 		before := done(t, socket, "export", "-o", "json")
 		got := refused(t, tt.code, socket, strings.Fields(tt.args)...)
@@ -285,7 +287,7 @@ func TestRefusals(t *testing.T) {
 			}
 		}
 		for line := range strings.Lines(got) {
-			if !strings.HasPrefix(line, "pacactl: ") {
+			if !strings.HasPrefix(line, "pacactl: ") || strings.Contains(tt.args, "testdata/") && strings.Contains(line, "--help") {
 				t.Errorf("%s says %q", tt.args, line)
 			}
 		}
@@ -352,7 +354,7 @@ pa = "192.168.1.10"
 	if err := os.WriteFile(file, []byte("[[lookup_record]]\nvsid = 1\n[gobal]\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	got = refused(t, 1, filepath.Join(t.TempDir(), "nobody"), "apply", "-f", file)
+	got = refused(t, 2, filepath.Join(t.TempDir(), "nobody"), "apply", "-f", file)
 	if !strings.Contains(got, "bad.toml:2: lookup_record[0].vsid: 1 is below 4096") || !strings.Contains(got, "bad.toml:3: gobal: unknown key; did you mean global?") {
 		t.Errorf("says %s", got)
 	}
@@ -634,7 +636,7 @@ func TestPS1(t *testing.T) {
 	if err := os.WriteFile(script, []byte("\nNew-NetVirtualizationLookupRecord -VirtualSubnetID 6001 -CustomerAddress 10.1.1.11 -MACAddress 101010101199 -ProviderAddress 192.168.1.10 -Rule TranslationMethodEncap\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if got := refused(t, 1, socket, "ps1", script); !strings.Contains(got, script+":2: ") || !strings.Contains(got, "(P6)") {
+	if got := refused(t, 2, socket, "ps1", script); !strings.Contains(got, script+":2: ") || !strings.Contains(got, "(P6)") {
 		t.Errorf("says %s", got)
 	}
 }

@@ -29,7 +29,7 @@ func (c *ctl) ps1() *cobra.Command {
 			script, err = io.ReadAll(c.in)
 		}
 		if err != nil {
-			return err
+			return unusable{err}
 		}
 		var program *ps1.Program
 		answer, err := apply(ctx, daemon, how, sighted, func() (*changeSet, error) {
@@ -47,7 +47,7 @@ func (c *ctl) ps1() *cobra.Command {
 			}
 			program, err = ps1.Translate(args[0], script, ps1.Env{Objects: slices.Values(objects), Uplink: uplink})
 			if err != nil {
-				return nil, err
+				return nil, unusable{err}
 			}
 			return &changeSet{changes: convert.FromChanges(program.Changes), locate: func(f *pacav1.Fault) string {
 				return program.Locate(&policy.Fault{Object: f.Object, Index: int(f.Index), Field: f.Field, Problem: f.Problem, Rule: f.Rule}).Error()
@@ -73,7 +73,8 @@ func (c *ctl) ps1() *cobra.Command {
 	command.Flags().Lookup("dry-run").Usage = "print the commands of pacactl that would do the same, and change nothing"
 	command.Long = "Run the policy part of an HNV PowerShell script as it stands: the NetWNV cmdlets and\n" +
 		"Set-VMNetworkAdapter -VirtualSubnetId. It becomes one set of changes, made whole or not at all;\n" +
-		"what is not understood stops it before anything is changed."
+		"what is not understood, or does not fit policy as it is, stops it before anything is changed,\n" +
+		"with exit code 2."
 	command.Example = example("pacactl ps1 setup.ps1 --dry-run\npacactl ps1 setup.ps1 --uplink uplink0")
 	return command
 }
