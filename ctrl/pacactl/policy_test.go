@@ -641,6 +641,36 @@ func TestPS1(t *testing.T) {
 	}
 }
 
+// What a script asks does not hide what it has changed.
+func TestPS1Questions(t *testing.T) {
+	socket := furnished(t)
+	script := filepath.Join(t.TempDir(), "ask.ps1")
+	text := `New-NetVirtualizationLookupRecord -VirtualSubnetID 6001 -CustomerAddress 10.1.1.19 -MACAddress 101010101119 -ProviderAddress 192.168.4.40 -Rule TranslationMethodEncap
+Select-NetVirtualizationNextHop -SourceVirtualSubnetID 7777 -DestinationCustomerAddress 10.1.1.19
+Select-NetVirtualizationNextHop -SourceVirtualSubnetID 6001 -DestinationCustomerAddress 10.1.1.19
+Select-NetVirtualizationNextHop -SourceVirtualSubnetID 7778 -DestinationCustomerAddress 10.1.1.19
+`
+	if err := os.WriteFile(script, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		code  int
+		first string
+	}{
+		{0, "1 object changed, revision 3\n"},
+		{1, "nothing to change at revision 3\n"}, // the second time
+	} {
+		code, out, errOut := call(socket, "ps1", script)
+		if code != tt.code || !strings.HasPrefix(out, tt.first+"verdict ") || strings.Count(out, "verdict") != 1 {
+			t.Errorf("exit code %d, want %d: %s", code, tt.code, out)
+		}
+		lines := strings.Split(errOut, "\n")
+		if len(lines) != 3 || !strings.HasPrefix(lines[0], "pacactl: line 2: ") || !strings.HasPrefix(lines[1], "pacactl: line 4: ") || !strings.Contains(lines[1], "7778") {
+			t.Errorf("stderr says %s", errOut)
+		}
+	}
+}
+
 // Shells are offered what there is.
 func TestCompletion(t *testing.T) {
 	socket := furnished(t)

@@ -60,12 +60,14 @@ func (c *ctl) ps1() *cobra.Command {
 			_, err := io.WriteString(c.out, strings.Join(append(program.Commands(), ""), "\n"))
 			return err
 		}
-		if c.format == formatTable {
-			if err := c.outputs(ctx, daemon, program.Output); err != nil {
-				return err
-			}
+		if err := c.report(ctx, daemon, how, answer); err != nil || c.format != formatTable {
+			return err
 		}
-		return c.report(ctx, daemon, how, answer)
+		refused, err := c.outputs(ctx, daemon, program.Output, command.ErrOrStderr())
+		if err == nil && refused && answer.Changed == 0 {
+			return errRefused
+		}
+		return err
 	})
 	command.Flags().StringVar(&uplink, "uplink", "", "uplink that stands for the script's network adapters")
 	c.completes(command, "uplink", &field{complete: uplinks})
@@ -74,15 +76,19 @@ func (c *ctl) ps1() *cobra.Command {
 	command.Long = "Run the policy part of an HNV PowerShell script as it stands: the NetWNV cmdlets and\n" +
 		"Set-VMNetworkAdapter -VirtualSubnetId. It becomes one set of changes, made whole or not at all;\n" +
 		"what is not understood, or does not fit policy as it is, stops it before anything is changed,\n" +
-		"with exit code 2."
+		"with exit code 2. What the script shows comes after the number of changes, and its questions\n" +
+		"(Select-NetVirtualizationNextHop) are asked then; of one that is refused stderr has a line, and the\n" +
+		"exit code is 1 if nothing was changed, else 0. With -o json or yaml nothing is shown or asked."
 	command.Example = example("pacactl ps1 setup.ps1 --dry-run\npacactl ps1 setup.ps1 --uplink uplink0")
 	return command
 }
 
-// outputs prints what a script shows. Its questions are asked when its changes
-// are in force.
-func (c *ctl) outputs(ctx context.Context, daemon *client.Client, all []ps1.Output) error {
-	var faults []error
+// errRefused ends a script with exit code 1 when stderr has said why.
+var errRefused = errors.New("a question was refused")
+
+// outputs prints what a script shows. Its questions are asked when its changes are
+// in force, so that a refused one is no refusal of the script: it is told on errOut.
+func (c *ctl) outputs(ctx context.Context, daemon *client.Client, all []ps1.Output, errOut io.Writer) (refused bool, err error) {
 	for _, o := range all {
 		page := o.Text + "\n"
 		if q := o.NextHop; q != nil {
@@ -92,14 +98,15 @@ func (c *ctl) outputs(ctx context.Context, daemon *client.Client, all []ps1.Outp
 			}
 			r, err := daemon.NextHop(ctx, connect.NewRequest(request))
 			if err != nil {
-				faults = append(faults, fmt.Errorf("line %d: %w", o.Line, err))
+				refused = true
+				fmt.Fprintf(errOut, "pacactl: line %d: %s\n", o.Line, c.explain(err).Message)
 				continue
 			}
 			page = nextHopText(r.Msg)
 		}
 		if _, err := io.WriteString(c.out, page); err != nil {
-			return err
+			return refused, err
 		}
 	}
-	return errors.Join(faults...)
+	return refused, nil
 }
