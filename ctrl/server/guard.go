@@ -17,11 +17,14 @@ import (
 	"paca/ctrl/api/paca/v1/pacav1connect"
 )
 
-// limits bound what all clients together can make the server hold.
+// limits bound what all clients of one socket together can make the server hold;
+// each socket has its own places, so that those who look lock out nobody who changes.
 type limits struct {
-	conns    int   // connections of one socket
-	requests int   // under way at once
+	conns    int   // connections
+	requests int   // under way at once, but for watches and reflection
 	streams  int   // of those, sets that are still arriving
+	watches  int   // Watch, which rest for as long as nothing happens
+	tools    int   // streams of reflection, and requests for nothing that there is
 	decoding int   // large messages being turned into objects at once
 	bodies   int64 // bytes of large requests, together
 	pending  int64 // bytes of sets that are still arriving, together
@@ -29,7 +32,7 @@ type limits struct {
 	burst    float64 // mutating requests of one user: a second, and at once
 }
 
-var defaultLimits = limits{conns: 512, requests: 1024, streams: 16, decoding: 8, bodies: 64 << 20, pending: 1 << 30, rate: 50_000, burst: 50_000}
+var defaultLimits = limits{conns: 512, requests: 1024, streams: 16, watches: 256, tools: 16, decoding: 8, bodies: 64 << 20, pending: 1 << 30, rate: 50_000, burst: 50_000}
 
 const (
 	maxRequest  = 1 << 20  // bytes of one message
@@ -56,7 +59,27 @@ type guard struct {
 	bodies   *budget
 	requests chan struct{}
 	streams  chan struct{}
+	watches  chan struct{}
+	tools    chan struct{}
 	decoding chan struct{}
+}
+
+// newGuard makes the guard of one socket, with places of its own.
+func newGuard(next http.Handler, log *slog.Logger, p patience, most limits, readOnly bool) *guard {
+	return &guard{
+		next:     next,
+		log:      log,
+		patience: p,
+		readOnly: readOnly,
+		errors:   connect.NewErrorWriter(),
+		meter:    &meter{rate: most.rate, burst: most.burst, users: map[uint32]*bucket{}},
+		bodies:   newBudget(most.bodies),
+		requests: make(chan struct{}, most.requests),
+		streams:  make(chan struct{}, most.streams),
+		watches:  make(chan struct{}, most.watches),
+		tools:    make(chan struct{}, most.tools),
+		decoding: make(chan struct{}, most.decoding),
+	}
 }
 
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -82,10 +105,14 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer busy(r)()
-	if !g.take(w, r, g.requests, "too many requests at once") {
+	places, why := g.requests, "too many requests at once"
+	if r.URL.Path == pacav1connect.ControlWatchProcedure {
+		places, why = g.watches, "too many watches at once"
+	}
+	if !g.take(w, r, places, why) {
 		return
 	}
-	defer func() { <-g.requests }()
+	defer func() { <-places }()
 	if mutates && len(body) > smallBody {
 		select {
 		case g.decoding <- struct{}{}:
@@ -101,10 +128,21 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // stream lets a request through as it arrives, as long as it moves.
 func (g *guard) stream(w http.ResponseWriter, r *http.Request, control *http.ResponseController) {
-	if !g.take(w, r, g.streams, "too many large sets at once") {
-		return
+	if isControl(r.URL.Path) {
+		if !g.take(w, r, g.requests, "too many requests at once") {
+			return
+		}
+		defer func() { <-g.requests }()
+		if !g.take(w, r, g.streams, "too many large sets at once") {
+			return
+		}
+		defer func() { <-g.streams }()
+	} else {
+		if !g.take(w, r, g.tools, "too many streams of reflection at once") {
+			return
+		}
+		defer func() { <-g.tools }()
 	}
-	defer func() { <-g.streams }()
 	defer busy(r)()
 	ctx, cancel := context.WithTimeout(r.Context(), maxStream)
 	defer cancel()

@@ -13,9 +13,11 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"connectrpc.com/grpcreflect"
 
 	pacav1 "paca/ctrl/api/paca/v1"
 	"paca/ctrl/api/paca/v1/pacav1connect"
+	"paca/ctrl/client"
 	"paca/ctrl/server"
 	"paca/ctrl/server/servertest"
 	"paca/ctrl/store"
@@ -164,8 +166,68 @@ func TestLimits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err = c.Status(ctx, connect.NewRequest(&pacav1.StatusRequest{}))
+	third, err := c.Watch(ctx, connect.NewRequest(&pacav1.WatchRequest{}))
+	if err != nil || third.Receive() {
+		t.Fatal("a third watch", err)
+	}
+	wants(t, third.Err(), pacav1.ErrorCode_ERROR_CODE_RATE_LIMITED, "watches")
+	// Those that rest are in the way of nobody.
+	if _, err = c.Status(ctx, connect.NewRequest(&pacav1.StatusRequest{})); err != nil {
+		t.Error(err)
+	}
+}
+
+// held is a host whose answers wait: all places are taken once a test says so.
+type held struct {
+	*servertest.Host
+	asked, answer chan struct{}
+}
+
+func newHeld() *held {
+	return &held{servertest.New(), make(chan struct{}, 100), make(chan struct{})}
+}
+
+func (h *held) wait() {
+	h.asked <- struct{}{}
+	<-h.answer
+}
+
+func (h *held) Status() *pacav1.StatusResponse {
+	h.wait()
+	return h.Host.Status()
+}
+
+// Those who look have places of their own, and so have tools.
+func TestLookersLockOutNobody(t *testing.T) {
+	h := newHeld()
+	s := startAs(t, h, server.NewNarrow)
+	defer close(h.answer)
+	ctx := context.Background()
+	looks := client.Dial(s.socket + ".ro")
+	defer looks.Close()
+	for range 2 {
+		go func() { _, _ = looks.Status(ctx, connect.NewRequest(&pacav1.StatusRequest{})) }()
+		<-h.asked
+	}
+	get := &pacav1.GetRequest{Object: &pacav1.Object{Object: &pacav1.Object_Global{Global: &pacav1.Global{}}}}
+	_, err := looks.Get(ctx, connect.NewRequest(get))
 	wants(t, err, pacav1.ErrorCode_ERROR_CODE_RATE_LIMITED, "requests")
+	mustApply(t, s.client(t), put(subnet(6001, "10.1.0.0/16")))
+
+	reflection := grpcreflect.NewClient(h2(s.socket), "http://paca", connect.WithGRPC()).NewStream(ctx)
+	if _, err := reflection.ListServices(); err != nil {
+		t.Fatal(err)
+	}
+	another := grpcreflect.NewClient(h2(s.socket), "http://paca", connect.WithGRPC()).NewStream(ctx)
+	if _, err := another.ListServices(); err == nil {
+		t.Error("reflection has no bound")
+	}
+	stream := s.client(t).ApplyStream(ctx)
+	_ = stream.Send(&pacav1.ApplyRequest{Changes: []*pacav1.Change{put(subnet(6001, "10.1.1.0/24"))}})
+	if _, err := stream.CloseAndReceive(); err != nil {
+		t.Errorf("a set beside reflection: %v", err)
+	}
+	_, _ = reflection.Close()
 }
 
 // What a set took while it arrived is there again for the next, and so is its place.

@@ -78,20 +78,8 @@ func newServer(host Host, pol Policy, log *slog.Logger, p patience, most limits)
 		connect.WithReadMaxBytes(maxRequest), plain))
 	reflection(mux, connect.WithReadMaxBytes(smallBody), plain)
 
-	g := guard{
-		next:     mux,
-		log:      log,
-		patience: p,
-		errors:   connect.NewErrorWriter(),
-		meter:    &meter{rate: most.rate, burst: most.burst, users: map[uint32]*bucket{}},
-		bodies:   newBudget(most.bodies),
-		requests: make(chan struct{}, most.requests),
-		streams:  make(chan struct{}, most.streams),
-		decoding: make(chan struct{}, most.decoding),
-	}
-	looks := g
-	looks.readOnly = true
-	s.main, s.readOnly = serve(&g, p, log), serve(&looks, p, log)
+	s.main = serve(newGuard(mux, log, p, most, false), p, log)
+	s.readOnly = serve(newGuard(mux, log, p, most, true), p, log)
 	return s
 }
 
