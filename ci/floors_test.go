@@ -35,6 +35,7 @@ var law = []edict{
 	{pkg: "dataplane/dpdk", may: []string{"dataplane/mbuf"}, why: "the binding speaks DPDK's words, not paca's"},
 	{pkg: "dataplane/policy", may: []string{"dataplane/packet"}, why: "policy is what was decided, not how it is carried or stored"},
 	{pkg: "dataplane/fib", may: []string{"dataplane/packet", "dataplane/policy"}, why: "workers read it: it must stay pure data", hot: true},
+	{pkg: "dataplane/fib/fibtest", may: []string{"dataplane/fib", "dataplane/policy"}, why: "tables for tests, of plain policy"},
 	{pkg: "dataplane/port", may: []string{"dataplane/mbuf"}, why: "the contract is the same over DPDK and memory"},
 	{pkg: "dataplane/port/ethdev", may: []string{"dataplane/mbuf", "dataplane/port", "dataplane/dpdk"}, why: "ports know no packets, no policy"},
 	{pkg: "dataplane/port/memport", may: []string{"dataplane/mbuf", "dataplane/port"}, why: "tests of the pure-Go packages run on it without DPDK"},

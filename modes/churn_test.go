@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"paca/dataplane/fib"
+	"paca/dataplane/fib/fibtest"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
 	"paca/modes/nvgre"
@@ -17,24 +18,7 @@ import (
 func TestNothingLostOrMisdeliveredWhilePolicyChanges(t *testing.T) {
 	set := testPolicy()
 	r := newRig(t, set, nvgre.Config{})
-	book := policy.NewBook()
-	var all []policy.Change
-	put := func(o policy.Object) { all = append(all, policy.Change{Verb: policy.Put, Object: o}) }
-	for _, o := range set.Ports {
-		put(o)
-	}
-	for _, o := range set.ProviderAddresses {
-		put(o)
-	}
-	for _, o := range set.ProviderRoutes {
-		put(o)
-	}
-	for _, o := range set.VirtualSubnets {
-		put(o)
-	}
-	for _, o := range set.LookupRecords {
-		put(o)
-	}
+	book := fibtest.Book(t, set)
 	// Two VMs that move together, and one that stays.
 	movers := func(pa string) []policy.Change {
 		return []policy.Change{
@@ -42,13 +26,10 @@ func TestNothingLostOrMisdeliveredWhilePolicyChanges(t *testing.T) {
 			{Verb: policy.Put, Object: policy.LookupRecord{VSID: 6001, CA: addr("10.1.1.52"), MAC: packet.MAC{2, 0, 0, 0, 5, 2}, PA: addr(pa)}},
 		}
 	}
-	if _, err := book.Apply(append(all, movers("192.168.2.20")...)); err != nil {
+	if _, err := book.Apply(movers("192.168.2.20")); err != nil {
 		t.Fatal(err)
 	}
-	devices := fib.Devices{}
-	for i, p := range set.Ports {
-		devices[p.Name] = fib.Device{Index: uint16(i), MAC: p.MAC}
-	}
+	devices := fibtest.Devices(set)
 	compiler := fib.NewCompiler()
 	r.fib.Store(compiler.Compile(book, devices, resolved))
 

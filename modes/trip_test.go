@@ -10,6 +10,7 @@ import (
 
 	"paca/dataplane/count"
 	"paca/dataplane/fib"
+	"paca/dataplane/fib/fibtest"
 	"paca/dataplane/mbuf"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
@@ -91,35 +92,6 @@ func resolved(_, _ uint16, a netip.Addr) (packet.MAC, fib.AdjState) {
 	return macRouter, fib.AdjReady
 }
 
-// compile makes a FIB of policy with all its ports open, by their order.
-func compile(t testing.TB, set *policy.Set, r fib.Resolve) *fib.FIB {
-	t.Helper()
-	var all []policy.Change
-	put := func(o policy.Object) { all = append(all, policy.Change{Verb: policy.Put, Object: o}) }
-	devices := fib.Devices{}
-	for i, p := range set.Ports {
-		put(p)
-		devices[p.Name] = fib.Device{Index: uint16(i), MAC: p.MAC}
-	}
-	for _, a := range set.ProviderAddresses {
-		put(a)
-	}
-	for _, route := range set.ProviderRoutes {
-		put(route)
-	}
-	for _, vs := range set.VirtualSubnets {
-		put(vs)
-	}
-	for _, rec := range set.LookupRecords {
-		put(rec)
-	}
-	book := policy.NewBook()
-	if _, err := book.Apply(all); err != nil {
-		t.Fatal(err)
-	}
-	return fib.NewCompiler().Compile(book, devices, r)
-}
-
 // rig is one worker with memports.
 type rig struct {
 	t     testing.TB
@@ -135,7 +107,7 @@ const poolSize = 1024
 func newRig(t testing.TB, set *policy.Set, c nvgre.Config) *rig {
 	t.Helper()
 	r := &rig{t: t, pool: mbuf.NewHeap(poolSize, mbuf.DefaultDataRoom)}
-	r.fib.Store(compile(t, set, resolved))
+	r.fib.Store(fibtest.Compile(t, set, resolved))
 	var ports []port.Port
 	var poll []worker.Queue
 	for i := range r.ports {

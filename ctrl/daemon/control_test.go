@@ -11,6 +11,7 @@ import (
 
 	"paca/dataplane/count"
 	"paca/dataplane/fib"
+	"paca/dataplane/fib/fibtest"
 	"paca/dataplane/mbuf"
 	"paca/dataplane/neigh"
 	"paca/dataplane/packet"
@@ -64,37 +65,8 @@ func newBench(t *testing.T) *bench {
 	})
 	b.w.Plug.Store(&worker.Plug{Ports: []port.Port{b.uplink, b.vm}, Poll: []worker.Queue{{Port: 0}, {Port: 1}}})
 	b.c.workers = []*worker.Worker{b.w}
-	b.fib.Store(compile(t, set, b.c.resolve))
+	b.fib.Store(fibtest.Compile(t, set, b.c.resolve))
 	return b
-}
-
-// compile makes a FIB of policy with all its ports open, by their order.
-func compile(t testing.TB, set *policy.Set, r fib.Resolve) *fib.FIB {
-	t.Helper()
-	var all []policy.Change
-	put := func(o policy.Object) { all = append(all, policy.Change{Verb: policy.Put, Object: o}) }
-	devices := fib.Devices{}
-	for i, p := range set.Ports {
-		put(p)
-		devices[p.Name] = fib.Device{Index: uint16(i), MAC: p.MAC}
-	}
-	for _, a := range set.ProviderAddresses {
-		put(a)
-	}
-	for _, route := range set.ProviderRoutes {
-		put(route)
-	}
-	for _, vs := range set.VirtualSubnets {
-		put(vs)
-	}
-	for _, rec := range set.LookupRecords {
-		put(rec)
-	}
-	book := policy.NewBook()
-	if _, err := book.Apply(all); err != nil {
-		t.Fatal(err)
-	}
-	return fib.NewCompiler().Compile(book, devices, r)
 }
 
 func memPort(t *testing.T, pool port.Pool) *memport.Port {

@@ -11,6 +11,7 @@ import (
 
 	"paca/dataplane/count"
 	"paca/dataplane/fib"
+	"paca/dataplane/fib/fibtest"
 	"paca/dataplane/mbuf"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
@@ -69,36 +70,7 @@ func testFIB(t testing.TB) *fib.FIB {
 			{Name: "uplink1", Role: policy.Uplink, MAC: packet.MAC{2, 2}, MTU: 1500},
 		},
 	}
-	return compile(t, set, func(uint16, uint16, netip.Addr) (packet.MAC, fib.AdjState) { return packet.MAC{}, fib.AdjUnresolved })
-}
-
-// compile makes a FIB of policy with all its ports open, by their order.
-func compile(t testing.TB, set *policy.Set, r fib.Resolve) *fib.FIB {
-	t.Helper()
-	var all []policy.Change
-	put := func(o policy.Object) { all = append(all, policy.Change{Verb: policy.Put, Object: o}) }
-	devices := fib.Devices{}
-	for i, p := range set.Ports {
-		put(p)
-		devices[p.Name] = fib.Device{Index: uint16(i), MAC: p.MAC}
-	}
-	for _, a := range set.ProviderAddresses {
-		put(a)
-	}
-	for _, route := range set.ProviderRoutes {
-		put(route)
-	}
-	for _, vs := range set.VirtualSubnets {
-		put(vs)
-	}
-	for _, rec := range set.LookupRecords {
-		put(rec)
-	}
-	book := policy.NewBook()
-	if _, err := book.Apply(all); err != nil {
-		t.Fatal(err)
-	}
-	return fib.NewCompiler().Compile(book, devices, r)
+	return fibtest.Compile(t, set, func(uint16, uint16, netip.Addr) (packet.MAC, fib.AdjState) { return packet.MAC{}, fib.AdjUnresolved })
 }
 
 // buffer is one mbuf with the frame in it.
