@@ -6,7 +6,10 @@
 //
 // It knows questions, not answers: those come from a Host and a Policy, which
 // ctrl/daemon implements. It calls them with a request that has arrived whole, and
-// never waits for a client in between, so that a slow one holds nothing of theirs.
+// never waits for a client in between, so that a slow one holds no lock of theirs. It
+// does hold memory: a list or an export is copied, under a lock that changes of policy
+// wait for, and the copy lives until the client has read the last of it. So there are
+// few of these at once.
 //
 //	curl --unix-socket /run/paca/paca.sock -H 'Content-Type: application/json' \
 //	     -d '{"changes": [{"put": {"virtualSubnet": {"vsid": 6001,

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -25,6 +26,7 @@ type limits struct {
 	streams  int   // of those, sets that are still arriving
 	watches  int   // Watch, which rest for as long as nothing happens
 	tools    int   // streams of reflection, and requests for nothing that there is
+	reads    int   // lists and exports, over both sockets; the one for reading has half of them at most
 	decoding int   // large messages being turned into objects at once
 	bodies   int64 // bytes of large requests, together
 	pending  int64 // bytes of sets that are still arriving, together
@@ -32,7 +34,7 @@ type limits struct {
 	burst    float64 // mutating requests of one user: a second, and at once
 }
 
-var defaultLimits = limits{conns: 512, requests: 1024, streams: 16, watches: 256, tools: 16, decoding: 8, bodies: 64 << 20, pending: 1 << 30, rate: 50_000, burst: 50_000}
+var defaultLimits = limits{conns: 512, requests: 1024, streams: 16, watches: 256, tools: 16, reads: 8, decoding: 8, bodies: 64 << 20, pending: 1 << 30, rate: 50_000, burst: 50_000}
 
 const (
 	maxRequest  = 1 << 20  // bytes of one message
@@ -61,11 +63,17 @@ type guard struct {
 	streams  chan struct{}
 	watches  chan struct{}
 	tools    chan struct{}
+	reads    chan struct{} // of both sockets
+	share    chan struct{} // how many of reads this socket may have
 	decoding chan struct{}
 }
 
-// newGuard makes the guard of one socket, with places of its own.
-func newGuard(next http.Handler, log *slog.Logger, p patience, most limits, readOnly bool) *guard {
+// newGuard makes the guard of one socket, with places of its own but for reads.
+func newGuard(next http.Handler, log *slog.Logger, p patience, most limits, reads chan struct{}, readOnly bool) *guard {
+	share := cap(reads)
+	if readOnly {
+		share /= 2
+	}
 	return &guard{
 		next:     next,
 		log:      log,
@@ -78,6 +86,8 @@ func newGuard(next http.Handler, log *slog.Logger, p patience, most limits, read
 		streams:  make(chan struct{}, most.streams),
 		watches:  make(chan struct{}, most.watches),
 		tools:    make(chan struct{}, most.tools),
+		reads:    reads,
+		share:    make(chan struct{}, share),
 		decoding: make(chan struct{}, most.decoding),
 	}
 }
@@ -113,6 +123,18 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { <-places }()
+	if readsAll(r.URL.Path) {
+		// The copy that is told lives until the client has it all.
+		const why = "too many lists and exports at once"
+		if !g.take(w, r, g.share, why) {
+			return
+		}
+		defer func() { <-g.share }()
+		if !g.take(w, r, g.reads, why) {
+			return
+		}
+		defer func() { <-g.reads }()
+	}
 	if mutates && len(body) > smallBody {
 		select {
 		case g.decoding <- struct{}{}:
@@ -181,6 +203,11 @@ func arrives(r *http.Request) bool {
 
 func isControl(path string) bool {
 	return len(path) > len(pacav1connect.ControlName)+1 && path[1:len(pacav1connect.ControlName)+1] == pacav1connect.ControlName
+}
+
+// readsAll says whether a request is for all objects of a kind, or of all kinds.
+func readsAll(path string) bool {
+	return path == pacav1connect.ControlExportProcedure || strings.HasPrefix(path, "/"+pacav1connect.ControlName+"/List")
 }
 
 // admit says whether this client may change policy now.

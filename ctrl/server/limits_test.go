@@ -21,6 +21,7 @@ import (
 	"paca/ctrl/server"
 	"paca/ctrl/server/servertest"
 	"paca/ctrl/store"
+	"paca/dataplane/policy"
 )
 
 func impatient(after time.Duration) func(server.Host, server.Policy, *slog.Logger) *server.Server {
@@ -195,6 +196,64 @@ func (h *held) wait() {
 func (h *held) Status() *pacav1.StatusResponse {
 	h.wait()
 	return h.Host.Status()
+}
+
+func (h *held) Export(kinds ...policy.Kind) (uint64, iter.Seq[policy.Object]) {
+	h.wait()
+	return h.Host.Export(kinds...)
+}
+
+// Reads of all policy are few at once, over both sockets together, and those who may
+// only look get half of them.
+func TestReadsAreFew(t *testing.T) {
+	h := newHeld()
+	s := startAs(t, h, server.New)
+	c, looks := s.client(t), client.Dial(s.socket+".ro")
+	defer looks.Close()
+	ctx := context.Background()
+	ended := make(chan error, 8)
+	export := func(c *client.Client) error {
+		_, err := client.All(c.Export(ctx, connect.NewRequest(&pacav1.ExportRequest{})))
+		return err
+	}
+	list := func(c *client.Client) error {
+		_, err := client.All(c.ListVirtualSubnets(ctx, connect.NewRequest(&pacav1.ListVirtualSubnetsRequest{})))
+		return err
+	}
+	for i, c := range []*client.Client{looks, looks, looks, looks, c, c, c, c} {
+		if i == 4 {
+			wants(t, export(looks), pacav1.ErrorCode_ERROR_CODE_RATE_LIMITED, "lists and exports")
+			wants(t, list(looks), pacav1.ErrorCode_ERROR_CODE_RATE_LIMITED, "lists and exports")
+		}
+		read := export
+		if i%2 == 1 {
+			read = list
+		}
+		go func() { ended <- read(c) }()
+		select {
+		case <-h.asked:
+		case err := <-ended:
+			t.Fatalf("read %d: %v", i, err)
+		}
+	}
+	wants(t, export(c), pacav1.ErrorCode_ERROR_CODE_RATE_LIMITED, "lists and exports")
+	wants(t, list(c), pacav1.ErrorCode_ERROR_CODE_RATE_LIMITED, "lists and exports")
+	mustApply(t, c, put(subnet(6001, "10.1.0.0/16")))
+	close(h.answer)
+	for range 8 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) { // the place is free soon after the answer
+		err := export(c)
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
 }
 
 // Those who look have places of their own, and so have tools.

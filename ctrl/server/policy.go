@@ -26,7 +26,8 @@ type Policy interface {
 	Watch(ctx context.Context, after uint64) (iter.Seq2[store.Event, error], error)
 
 	// Export is one version of policy: the objects of these kinds, or of all if none
-	// is named, in the order of their keys. Whoever reads slowly holds nothing up.
+	// is named, in the order of their keys. Whoever reads slowly holds nobody up, but
+	// may hold a copy of it all.
 	Export(kinds ...policy.Kind) (revision uint64, objects iter.Seq[policy.Object])
 
 	// Get finds one object.

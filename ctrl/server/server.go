@@ -78,8 +78,9 @@ func newServer(host Host, pol Policy, log *slog.Logger, p patience, most limits)
 		connect.WithReadMaxBytes(maxRequest), plain))
 	reflection(mux, connect.WithReadMaxBytes(smallBody), plain)
 
-	s.main = serve(newGuard(mux, log, p, most, false), p, log)
-	s.readOnly = serve(newGuard(mux, log, p, most, true), p, log)
+	reads := make(chan struct{}, most.reads)
+	s.main = serve(newGuard(mux, log, p, most, reads, false), p, log)
+	s.readOnly = serve(newGuard(mux, log, p, most, reads, true), p, log)
 	return s
 }
 
