@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -208,9 +209,12 @@ func (h *held) Export(kinds ...policy.Kind) (uint64, iter.Seq[policy.Object]) {
 func TestReadsAreFew(t *testing.T) {
 	h := newHeld()
 	s := startAs(t, h, server.New)
+	release := sync.OnceFunc(func() { close(h.answer) })
+	defer release()
 	c, looks := s.client(t), client.Dial(s.socket+".ro")
 	defer looks.Close()
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
 	ended := make(chan error, 8)
 	export := func(c *client.Client) error {
 		_, err := client.All(c.Export(ctx, connect.NewRequest(&pacav1.ExportRequest{})))
@@ -239,7 +243,7 @@ func TestReadsAreFew(t *testing.T) {
 	wants(t, export(c), pacav1.ErrorCode_ERROR_CODE_RATE_LIMITED, "lists and exports")
 	wants(t, list(c), pacav1.ErrorCode_ERROR_CODE_RATE_LIMITED, "lists and exports")
 	mustApply(t, c, put(subnet(6001, "10.1.0.0/16")))
-	close(h.answer)
+	release()
 	for range 8 {
 		if err := <-ended; err != nil {
 			t.Error(err)
