@@ -47,12 +47,10 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 		w.drop(m, count.Reason(fault))
 		return
 	}
-	var pa [16]byte
-	v6 := false
+	own := fib.None
 	switch l.EtherType {
 	case packet.EtherTypeIPv4:
-		dst := packet.IPv4(frame[l.L3:]).Dst4()
-		copy(pa[:], dst[:])
+		own = f.LocalPA4(packet.IPv4(frame[l.L3:]).DstU32())
 	case packet.EtherTypeIPv6:
 		if l.Proto == packet.ProtoICMPv6 && l.L4 != 0 {
 			if kind := packet.ICMPv6(frame[l.L4:]).Type(); kind == packet.ICMPv6NeighborSolicit || kind == packet.ICMPv6NeighborAdvert {
@@ -60,7 +58,8 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 				return
 			}
 		}
-		pa, v6 = packet.IPv6(frame[l.L3:]).Dst(), true
+		pa := packet.IPv6(frame[l.L3:]).Dst()
+		own = f.LocalPA(&pa, true)
 	case packet.EtherTypeARP:
 		w.control(f, m, l, respond.ProviderARP(f, w.in, m, l))
 		return
@@ -68,7 +67,6 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 		w.drop(m, count.OuterOther)
 		return
 	}
-	own := f.LocalPA(&pa, v6)
 	if own == fib.None || f.PAs[own].Port != w.in || l.Proto != packet.ProtoGRE {
 		w.drop(m, count.OuterOther) // W20; the host's exception port comes here
 		return

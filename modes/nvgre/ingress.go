@@ -142,13 +142,11 @@ func greFault(gre packet.NVGRE) count.Reason {
 
 // cameFrom says whether the outer source is the PA that src lives behind.
 func cameFrom(f *fib.FIB, src *fib.Entry, outerIP []byte, v4 bool) bool {
-	var pa [16]byte
 	if v4 {
-		copy(pa[:4], outerIP[12:16])
-	} else {
-		copy(pa[:], outerIP[8:24])
+		return f.BehindPA4(src, packet.IPv4(outerIP).SrcU32())
 	}
-	return f.BehindPA(src, &pa, !v4)
+	pa := packet.IPv6(outerIP).Src()
+	return f.BehindPA(src, &pa, true)
 }
 
 // Values of the ECN field (RFC 3168).
