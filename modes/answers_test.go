@@ -325,3 +325,23 @@ func TestPluggedOut(t *testing.T) {
 	}
 	r.balance(0)
 }
+
+// A packet that waits for a next hop does not outlive its port: the index may be
+// another tenant's the next time.
+func TestHeldPacketGoesWithItsPort(t *testing.T) {
+	r := newRig(t, testPolicy(), nvgre.Config{})
+	f := unhex(inner1)
+	f[33] = 17
+	r.trip(blue1, f)
+	r.balance(1)
+	plug := *r.w.Plug.Load()
+	plug.Ports = append([]port.Port(nil), plug.Ports...)
+	plug.Ports[blue1] = nil
+	plug.Poll = nil
+	r.w.Plug.Store(&plug)
+	r.w.PollOnce()
+	if r.drops()["port_down"] != 1 {
+		t.Errorf("drops %v", r.drops())
+	}
+	r.balance(0)
+}
