@@ -16,6 +16,7 @@ type request struct {
 	changes []policy.Change
 	dryRun  bool
 	expect  uint64 // revision, 0 for any
+	ports   bool   // some of the changes are of ports
 	done    chan outcome
 }
 
@@ -31,8 +32,8 @@ const maxBatch = 256
 
 // Apply implements server.Policy: it queues a change set and waits for its
 // outcome. ctx may end the queueing, not what is queued.
-func (h *host) Apply(ctx context.Context, _ server.Peer, changes []policy.Change, dryRun bool, expect uint64) (uint64, []policy.Change, error) {
-	r := &request{changes, dryRun, expect, make(chan outcome, 1)}
+func (h *host) Apply(ctx context.Context, changes []policy.Change, dryRun bool, expect uint64) (uint64, []policy.Change, error) {
+	r := &request{changes, dryRun, expect, hasPort(changes), make(chan outcome, 1)}
 	stopping := fmt.Errorf("%w: pacad is stopping", server.ErrUnavailable)
 	select {
 	case h.requests <- r:
@@ -75,7 +76,7 @@ func (h *host) applyAll(ctx context.Context) {
 		}
 		// A set that changes ports goes by itself: devices take their time.
 		for len(batch) > 0 {
-			n := slices.IndexFunc(batch, (*request).hasPort)
+			n := slices.IndexFunc(batch, func(r *request) bool { return r.ports })
 			switch n {
 			case -1:
 				n = len(batch)
@@ -88,8 +89,8 @@ func (h *host) applyAll(ctx context.Context) {
 	}
 }
 
-func (r *request) hasPort() bool {
-	return slices.ContainsFunc(r.changes, func(c policy.Change) bool { return c.Object != nil && c.Object.Kind() == policy.KindPort })
+func hasPort(changes []policy.Change) bool {
+	return slices.ContainsFunc(changes, func(c policy.Change) bool { return c.Object != nil && c.Object.Kind() == policy.KindPort })
 }
 
 // apply brings a batch into force: each set by itself into the Book, or refused;
@@ -152,7 +153,7 @@ func (h *host) apply(batch []*request) {
 // of a port's that only a new port can have. A port's device must be free: one
 // that the same set takes from another port is not yet.
 func (h *host) plugIn(r *request) (opened []string, err error) {
-	if r.dryRun || !r.hasPort() {
+	if r.dryRun || !r.ports {
 		return nil, nil
 	}
 	h.mu.Lock() // Check changes the Book for a moment
@@ -168,7 +169,7 @@ func (h *host) plugIn(r *request) (opened []string, err error) {
 			continue
 		}
 		fault := func(field string, err error) {
-			faults = append(faults, &policy.Fault{Object: "port", Index: indexOf(r.changes, p.Key()), Field: field, Problem: err.Error(), Rule: "hot-plug"})
+			faults = append(faults, &policy.Fault{Object: "port", Index: slices.IndexFunc(r.changes, func(c policy.Change) bool { return c.Object.Key() == p.Key() }), Field: field, Problem: err.Error(), Rule: "hot-plug"})
 		}
 		if i := h.slotOf(p.Name); i >= 0 {
 			switch was := h.slots[i].asked; {
@@ -194,22 +195,13 @@ func (h *host) plugIn(r *request) (opened []string, err error) {
 	return opened, nil
 }
 
-// plugOut closes ports that were opened for a set that came to nothing.
+// plugOut closes ports: of a set that came to nothing, or deleted ones.
 func (h *host) plugOut(names []string) {
 	for _, name := range names {
 		if err := h.close(name); err != nil {
 			h.log.Error("port", "error", err)
 		}
 	}
-}
-
-func indexOf(changes []policy.Change, k policy.Key) int {
-	for i, c := range changes {
-		if c.Object.Key() == k {
-			return i
-		}
-	}
-	return 0
 }
 
 // portsChanged is what is left to do for ports once the FIB knows. The Book tells

@@ -149,7 +149,7 @@ func (c *control) want(now time.Time, f *fib.FIB) {
 	c.full = full
 	for i := range f.PAs {
 		pa := &f.PAs[i]
-		used[neigh.Key{Port: pa.Port, VLAN: pa.VLAN, Addr: addrOf(pa)}] = true
+		used[neigh.Key{Port: pa.Port, VLAN: pa.VLAN, Addr: pa.IP()}] = true
 	}
 	c.table.Keep(used)
 }
@@ -169,7 +169,7 @@ func (c *control) learn(now time.Time, p *worker.ControlFrame) {
 	f := c.fib.Load()
 	for i := range f.PAs {
 		pa := &f.PAs[i]
-		if pa.Port == p.Port && pa.VLAN == vlan && addrOf(pa) == m.Sender && !m.SenderMAC.IsZero() && pa.MAC != m.SenderMAC {
+		if pa.Port == p.Port && pa.VLAN == vlan && pa.IP() == m.Sender && !m.SenderMAC.IsZero() && pa.MAC != m.SenderMAC {
 			c.dispute(now, claim{m.Sender, m.SenderMAC})
 			return
 		}
@@ -205,14 +205,4 @@ func changed(old, new []fib.Neighbor) bool {
 	return false
 }
 
-func source(pa *fib.PA) neigh.Source { return neigh.Source{MAC: pa.MAC, Addr: addrOf(pa)} }
-
-func addrOf(pa *fib.PA) netip.Addr { return address(&pa.Addr, pa.V6) }
-
-// address is an address as the FIB has it.
-func address(b *[16]byte, v6 bool) netip.Addr {
-	if v6 {
-		return netip.AddrFrom16(*b)
-	}
-	return netip.AddrFrom4([4]byte(b[:4]))
-}
+func source(pa *fib.PA) neigh.Source { return neigh.Source{MAC: pa.MAC, Addr: pa.IP()} }

@@ -25,17 +25,10 @@ func (h *host) Watch(ctx context.Context, after uint64) (iter.Seq2[store.Event, 
 
 // Export implements server.Policy.
 func (h *host) Export(kinds ...policy.Kind) (uint64, iter.Seq[policy.Object]) {
-	if len(kinds) == 0 {
-		kinds = []policy.Kind{policy.KindGlobal, policy.KindPort, policy.KindProviderAddress, policy.KindProviderRoute,
-			policy.KindVirtualSubnet, policy.KindCustomerRoute, policy.KindLookupRecord}
-	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	var all []policy.Object // before it is told: who reads slowly must not hold h.mu
-	for _, k := range kinds {
-		all = slices.AppendSeq(all, h.book.All(k))
-	}
-	return h.revision, slices.Values(all)
+	// Gathered before it is told: who reads slowly must not hold h.mu.
+	return h.revision, slices.Values(h.book.Objects(kinds...))
 }
 
 // Get implements server.Policy.
@@ -105,8 +98,8 @@ func (h *host) NextHop(vsid policy.VSID, src, dst netip.Addr) (*pacav1.NextHopRe
 	switch {
 	case v.Adj != nil:
 		pa := f.PAs[f.Locals[from.Dest].PA]
-		r.Pa = remotePA(f, to)
-		step("L16", "from PA %v to PA %s", addrOf(&pa), r.Pa)
+		r.Pa = f.Remote(to).IP().String()
+		step("L16", "from PA %v to PA %s", pa.IP(), r.Pa)
 		if v.Adj.NextHop != fib.NoRoute {
 			n := &f.NextHops[v.Adj.NextHop]
 			step("L16", "PA next hop %v by port %s: %v", n.Addr, h.portName(n.Port), v.Adj.State)
@@ -129,7 +122,7 @@ func (h *host) place(f *fib.FIB, e *fib.Entry) string {
 	case e.Flags&fib.RouterCA != 0:
 		return "every host"
 	case e.Flags&fib.LocalVM == 0:
-		return "the host with PA " + remotePA(f, e)
+		return "the host with PA " + f.Remote(e).IP().String()
 	}
 	if name := h.portName(f.Locals[e.Dest].Port); name != "" {
 		return "this host's port " + name
@@ -148,10 +141,4 @@ func (h *host) anySource(f *fib.FIB, vsid policy.VSID, like netip.Addr) netip.Ad
 		}
 	}
 	return netip.Addr{}
-}
-
-// remotePA is the PA of an entry of another host.
-func remotePA(f *fib.FIB, e *fib.Entry) string {
-	r := f.Remote(e)
-	return address(&r.Addr, r.V6).String()
 }

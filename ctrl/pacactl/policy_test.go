@@ -391,7 +391,7 @@ func TestRoundTrip(t *testing.T) {
 	for range 20 {
 		seed := rand.Uint64()
 		h := servertest.New()
-		if _, _, err := h.Apply(context.Background(), server.Peer{}, randomPolicy(rand.New(rand.NewPCG(seed, 0))), false, 0); err != nil {
+		if _, _, err := h.Apply(context.Background(), randomPolicy(rand.New(rand.NewPCG(seed, 0))), false, 0); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		socket := serve(t, h)
@@ -559,7 +559,7 @@ type moving struct {
 func (m *moving) LookupRecords(match server.Match) iter.Seq[*pacav1.LookupRecord] {
 	found := slices.Collect(m.Host.LookupRecords(match))
 	m.once.Do(func() {
-		if _, _, err := m.Apply(context.Background(), server.Peer{}, []policy.Change{m.move}, false, 0); err != nil {
+		if _, _, err := m.Apply(context.Background(), []policy.Change{m.move}, false, 0); err != nil {
 			panic(err)
 		}
 	})

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	pacav1 "paca/ctrl/api/paca/v1"
-	"paca/ctrl/server"
 	"paca/ctrl/server/servertest"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
@@ -37,13 +36,13 @@ func processors() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-func (h *timed) Apply(ctx context.Context, who server.Peer, changes []policy.Change, dryRun bool, expect uint64) (uint64, []policy.Change, error) {
+func (h *timed) Apply(ctx context.Context, changes []policy.Change, dryRun bool, expect uint64) (uint64, []policy.Change, error) {
 	began, cpu := time.Now(), processors()
 	defer func() {
 		h.spent.Add(int64(time.Since(began)))
 		h.cpu.Add(int64(processors() - cpu))
 	}()
-	return h.Host.Apply(ctx, who, changes, dryRun, expect)
+	return h.Host.Apply(ctx, changes, dryRun, expect)
 }
 
 // BenchmarkApplyStream is a million lookup records as one set, through a socket.
@@ -110,7 +109,7 @@ func BenchmarkExport(b *testing.B) {
 	for i := range 1_000_000 {
 		changes = append(changes, policy.Change{Verb: policy.Put, Object: aRecord(i)})
 	}
-	if _, _, err := h.Host.Apply(context.Background(), server.Peer{}, changes, false, 0); err != nil {
+	if _, _, err := h.Host.Apply(context.Background(), changes, false, 0); err != nil {
 		b.Fatal(err)
 	}
 	c := s.client(b)

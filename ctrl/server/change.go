@@ -91,7 +91,7 @@ func (c *control) apply(ctx context.Context, asked *pacav1.ApplyRequest, changes
 	var revision uint64
 	var applied []policy.Change
 	if err == nil {
-		revision, applied, err = c.policy.Apply(ctx, peerOf(ctx), changes, asked.DryRun, asked.ExpectedRevision)
+		revision, applied, err = c.policy.Apply(ctx, changes, asked.DryRun, asked.ExpectedRevision)
 	}
 	err = refuse(err)
 	audit(ctx, c.log, err, slog.Uint64("revision", revision), slog.Int("changes", len(changes)), slog.Int("changed", len(applied)), slog.Bool("dry_run", asked.DryRun))

@@ -19,7 +19,7 @@ type Policy interface {
 	// full objects. With dryRun it answers so and changes nothing. If expect is not 0
 	// and not the present revision, nothing happens but ErrConflict. Other errors
 	// hold a *policy.Fault for each fault, or ErrUnavailable.
-	Apply(ctx context.Context, who Peer, changes []policy.Change, dryRun bool, expect uint64) (revision uint64, applied []policy.Change, err error)
+	Apply(ctx context.Context, changes []policy.Change, dryRun bool, expect uint64) (revision uint64, applied []policy.Change, err error)
 
 	// Watch tells what changes after a revision, until ctx ends. When it is too old,
 	// or the caller takes too long between two events, the error is store.ErrCompacted.

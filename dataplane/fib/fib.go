@@ -105,6 +105,12 @@ type Remote struct {
 	way  uint32 // those with the same next hops have the same
 }
 
+// IP is the address in the form that people and configuration use.
+func (p *PA) IP() netip.Addr { return unflat(p.Addr, p.V6) }
+
+// IP is the address in the form that people and configuration use.
+func (r *Remote) IP() netip.Addr { return unflat(r.Addr, r.V6) }
+
 // AdjState says whether an Adj can be sent to.
 type AdjState uint8
 

@@ -201,6 +201,20 @@ func (b *Book) Records() iter.Seq[LookupRecord] {
 	}
 }
 
+// Objects is what All yields of each of these kinds, of all if none is named, one
+// kind after the other.
+func (b *Book) Objects(kinds ...Kind) (all []Object) {
+	if len(kinds) == 0 {
+		for k := Kind(1); k < numKinds; k++ {
+			kinds = append(kinds, k)
+		}
+	}
+	for _, k := range kinds {
+		all = slices.AppendSeq(all, b.All(k))
+	}
+	return all
+}
+
 // Set is everything in the Book as a plain Set, each list in the order of Keys.
 func (b *Book) Set() *Set {
 	return &Set{

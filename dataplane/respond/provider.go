@@ -64,7 +64,7 @@ func ProviderND(f *fib.FIB, in uint16, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 		return claim(claimed, packet.Ethernet(frame).Src())
 	}
 	dst := ip.Dst()
-	if dst != allNodes && assigned(f, in, l, &dst, true) == nil {
+	if dst != packet.AllNodes && assigned(f, in, l, &dst, true) == nil {
 		return drop(count.PAForeign)
 	}
 	return Verdict{Learn: true}

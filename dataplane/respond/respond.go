@@ -39,9 +39,6 @@ func advertise(m *mbuf.Mbuf, na *packet.NAFrame) Verdict {
 	return Verdict{Reply: true}
 }
 
-// allNodes is ff02::1, where answers to duplicate address detection go (A9).
-var allNodes = [16]byte{0: 0xff, 1: 0x02, 15: 0x01}
-
 // answerNS fills in what follows from the solicitation that is answered: to
 // whom, and with which flags (A9, RFC 4861 7.2.4).
 func answerNS(frame []byte, l *packet.Layout, target [16]byte, mac packet.MAC) packet.NAFrame {
@@ -56,8 +53,8 @@ func answerNS(frame []byte, l *packet.Layout, target [16]byte, mac packet.MAC) p
 		Flags:     packet.NDOverride | packet.NDSolicited,
 	}
 	if na.Dst == ([16]byte{}) {
-		na.Dst = allNodes
-		na.DstMAC = packet.GroupMAC(allNodes)
+		na.Dst = packet.AllNodes
+		na.DstMAC = packet.GroupMAC(packet.AllNodes)
 		na.Flags = packet.NDOverride
 	}
 	return na

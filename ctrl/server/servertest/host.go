@@ -42,7 +42,7 @@ func New() *Host {
 	s.Load()
 	h := &Host{book: policy.NewBook(), store: s}
 	uplink := policy.Port{Name: "uplink0", Role: policy.Uplink, MTU: 1500, Device: "tap:uplink0"}
-	if _, _, err := h.Apply(context.Background(), server.Peer{}, []policy.Change{{Verb: policy.Add, Object: uplink}}, false, 0); err != nil {
+	if _, _, err := h.Apply(context.Background(), []policy.Change{{Verb: policy.Add, Object: uplink}}, false, 0); err != nil {
 		panic(err)
 	}
 	h.book.Pin(uplink.Key())
@@ -50,7 +50,7 @@ func New() *Host {
 }
 
 // Apply implements server.Policy.
-func (h *Host) Apply(_ context.Context, _ server.Peer, changes []policy.Change, dryRun bool, expect uint64) (uint64, []policy.Change, error) {
+func (h *Host) Apply(_ context.Context, changes []policy.Change, dryRun bool, expect uint64) (uint64, []policy.Change, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if expect != 0 && expect != h.revision {
@@ -78,16 +78,7 @@ func (h *Host) Watch(ctx context.Context, after uint64) (iter.Seq2[store.Event, 
 func (h *Host) Export(kinds ...policy.Kind) (uint64, iter.Seq[policy.Object]) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(kinds) == 0 {
-		for k := policy.KindGlobal; k <= policy.KindLookupRecord; k++ {
-			kinds = append(kinds, k)
-		}
-	}
-	var all []policy.Object
-	for _, k := range kinds {
-		all = slices.AppendSeq(all, h.book.All(k))
-	}
-	return h.revision, slices.Values(all)
+	return h.revision, slices.Values(h.book.Objects(kinds...))
 }
 
 // Get implements server.Policy.
