@@ -250,8 +250,10 @@ func TestEncodersRandom(t *testing.T) {
 		}
 		Ethernet(frame).Encode(eth)
 
-		fu := UDPFields{SrcPort: uint16(r.Uint32()), DstPort: 5, Length: uint16(len(b))} // a port gopacket has no decoder for
-		ft := TCPFields{SrcPort: uint16(r.Uint32()), DstPort: uint16(r.Uint32()), Seq: r.Uint32(), Ack: r.Uint32(),
+		// Ephemeral ports: behind a registered one of either side gopacket decodes the payload too, and may fail on our random bytes.
+		ephemeral := func() uint16 { return 0xc000 | uint16(r.Uint32()) }
+		fu := UDPFields{SrcPort: ephemeral(), DstPort: ephemeral(), Length: uint16(len(b))}
+		ft := TCPFields{SrcPort: ephemeral(), DstPort: ephemeral(), Seq: r.Uint32(), Ack: r.Uint32(),
 			Flags: uint8(r.Uint32()), Window: uint16(r.Uint32()), Urgent: uint16(r.Uint32())}
 		fi := ICMPFields{Type: ICMPv4EchoRequest, Code: uint8(r.Uint32()), Rest: r.Uint32()}
 		switch proto {
