@@ -11,6 +11,7 @@ import (
 	"paca/dataplane/policy"
 	"paca/dataplane/port"
 	"paca/dataplane/port/memport"
+	"paca/dataplane/worker"
 	"paca/modes/nvgre"
 )
 
@@ -299,7 +300,7 @@ func TestL1PortWithoutVSID(t *testing.T) {
 func TestInject(t *testing.T) {
 	r := newRig(t, testPolicy(), nvgre.Config{})
 	f := packet.AppendARP(nil, &packet.ARPFrame{DstMAC: packet.Broadcast, SrcMAC: macUplink})
-	if !r.w.Inject.Push(uplink, f) {
+	if !r.w.Inject.Push(uplink, worker.Neighbor, f) {
 		t.Fatal("ring full")
 	}
 	out := r.trip(blue1)

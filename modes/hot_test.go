@@ -9,6 +9,7 @@ import (
 	"paca/dataplane/mbuf"
 	"paca/dataplane/packet"
 	"paca/dataplane/port"
+	"paca/dataplane/worker"
 	"paca/modes/nvgre"
 )
 
@@ -56,7 +57,7 @@ func TestNoAllocations(t *testing.T) {
 					r.w.Punt.Pop()
 				}
 			}
-			r.w.Inject.Push(uplink, mix[len(mix)-1].frame)
+			r.w.Inject.Push(uplink, worker.Neighbor, mix[len(mix)-1].frame)
 			r.w.PollOnce()
 			for _, p := range r.ports {
 				p.Visit(0, ignore)

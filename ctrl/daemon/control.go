@@ -179,7 +179,7 @@ func (c *control) learn(now time.Time, p *worker.ControlFrame) {
 
 // send has a worker send a frame.
 func (c *control) send(port uint16, frame []byte) {
-	if !c.workers[0].Inject.Push(port, frame) {
+	if !c.workers[0].Inject.Push(port, worker.Neighbor, frame) {
 		c.log.Warn("a worker is too busy to send ARP or neighbor discovery; it will be sent again")
 	}
 }

@@ -17,8 +17,9 @@ type Worker struct {
 type Port struct {
 	RxPackets, RxBytes uint64
 	TxPackets, TxBytes uint64
-	Control            uint64             // received and given to the control plane (ARP and ND of next hops)
+	Control            uint64             // received and given to the control plane (ARP and ND of next hops, DHCP, ICMP for a PA)
 	Drops              [NumReasons]uint64 // by reason, charged to the port the packet came from
+	Events             [NumEvents]uint64  // likewise
 	_                  [64]byte
 }
 
@@ -53,6 +54,9 @@ func (p *Port) AddTo(sum *Port) {
 	for r := range p.Drops {
 		sum.Drops[r] += atomic.LoadUint64(&p.Drops[r])
 	}
+	for e := range p.Events {
+		sum.Events[e] += atomic.LoadUint64(&p.Events[e])
+	}
 }
 
 // Since takes what was counted before, in earlier, off the totals in p.
@@ -64,6 +68,9 @@ func (p *Port) Since(earlier *Port) {
 	p.Control -= earlier.Control
 	for r := range p.Drops {
 		p.Drops[r] -= earlier.Drops[r]
+	}
+	for e := range p.Events {
+		p.Events[e] -= earlier.Events[e]
 	}
 }
 

@@ -30,6 +30,9 @@ const (
 	PortNoVSID
 	SourceMAC
 	SourceCA
+	Learning
+	DHCPGuard
+	RouterGuard
 	NotIP
 	ARPMalformed
 	ARPSelf
@@ -37,9 +40,12 @@ const (
 	NDInvalid
 	NDSelf
 	NDUnknown
+	Storm
 	Broadcast
 	Multicast
+	NoReceiver
 	RouterCA
+	TTLExceeded
 	LookupFailed
 	OtherSubnet
 	NoLocalPort
@@ -71,6 +77,7 @@ const (
 	InnerUnknown
 	InnerMAC
 	InnerSpoofed
+	NVEControl
 	OuterECN
 	PAForeign
 	PADuplicate
@@ -98,6 +105,9 @@ var reasons = [NumReasons]struct{ name, help string }{
 	PortNoVSID:     {"port_no_vsid", "frame from a VM port without a VSID: not virtualized (L1)"},
 	SourceMAC:      {"source_mac", "source MAC is not the port's (L2)"},
 	SourceCA:       {"source_ca", "no lookup record for the port's VSID, source CA and source MAC (L3)"},
+	Learning:       {"learning", "from a VM whose CA is being learned: its next frame will pass (A16)"},
+	DHCPGuard:      {"dhcp_guard", "DHCP server's message from a port with dhcp_guard (L31)"},
+	RouterGuard:    {"router_guard", "router advertisement or redirect from a port with router_guard (L31)"},
 	NotIP:          {"not_ip", "neither IPv4, IPv6 nor ARP (L5)"},
 	ARPMalformed:   {"arp_malformed", "ARP packet that is not Ethernet and IPv4, or of an unknown operation"},
 	ARPSelf:        {"arp_self", "ARP announcement or probe of the VM's own CA: nothing to answer (A7)"},
@@ -105,11 +115,14 @@ var reasons = [NumReasons]struct{ name, help string }{
 	NDInvalid:      {"nd_invalid", "neighbor discovery message that RFC 4861 says to discard (A10)"},
 	NDSelf:         {"nd_self", "neighbor discovery of the VM's own CA: nothing to answer (A7)"},
 	NDUnknown:      {"nd_unknown", "neighbor solicitation for a CA without a record in the VSID: silence (A5)"},
-	Broadcast:      {"broadcast", "tenant broadcast, not carried (A23)"},
-	Multicast:      {"multicast", "tenant multicast, not carried (A23)"},
+	Storm:          {"storm", "more broadcast and multicast frames per second than the port's storm_limit"},
+	Broadcast:      {"broadcast", "broadcast that is not of the sender's own virtual subnet (A22, A24)"},
+	Multicast:      {"multicast", "multicast of a scope that does not leave its sender"},
+	NoReceiver:     {"no_receiver", "broadcast or multicast, and nobody else is in the virtual subnet (A21)"},
 	RouterCA:       {"router_ca", "addressed to the router CA itself (L11)"},
-	LookupFailed:   {"lookup_failed", "no lookup record for the destination CA (L9)"},
-	OtherSubnet:    {"other_subnet", "destination CA in another virtual subnet: not routed (L7)"},
+	TTLExceeded:    {"ttl_exceeded", "TTL or hop limit used up between virtual subnets, and no ICMP error may be sent for it (L14, M9)"},
+	LookupFailed:   {"lookup_failed", "no lookup record and no customer route for the destination CA (L7, L9)"},
+	OtherSubnet:    {"other_subnet", "destination in another virtual subnet, and no external router has a record (L18)"},
 	NoLocalPort:    {"no_local_port", "destination VM is of this host, but no port has its VSID and MAC (L15)"},
 	PASource:       {"pa_source", "PA of the source VM's record is not assigned on this host (P13)"},
 	PAFamily:       {"pa_family", "source and destination PA are of different IP families (W14)"},
@@ -117,7 +130,7 @@ var reasons = [NumReasons]struct{ name, help string }{
 	ProviderRoute:  {"provider_route", "no provider route to the destination PA (L16)"},
 	NeighborQueue:  {"neighbor_queue", "PA next hop not resolved yet and its queue is full (L16)"},
 	NeighborFailed: {"neighbor_failed", "PA next hop did not answer in time (L16)"},
-	MTUExceeded:    {"mtu_exceeded", "packet larger than the path to the PA carries (M5)"},
+	MTUExceeded:    {"mtu_exceeded", "packet larger than the path carries, and no ICMP error may be sent for it (M5, M9)"},
 	Headroom:       {"headroom", "no room in the buffer for the outer header (O29)"},
 
 	OuterVLAN:      {"outer_vlan", "for a local PA, but not in its VLAN (W20)"},
@@ -134,14 +147,15 @@ var reasons = [NumReasons]struct{ name, help string }{
 	InnerTagged:    {"inner_tagged", "inner frame carries a VLAN tag (W28)"},
 	InnerNotIP:     {"inner_not_ip", "inner frame is neither IPv4, IPv6 nor ARP (W29)"},
 	InnerMalformed: {"inner_malformed", "inner packet truncated or contradicting itself (W30)"},
-	InnerBroadcast: {"inner_broadcast", "inner broadcast or multicast, not delivered (A23)"},
+	InnerBroadcast: {"inner_broadcast", "inner broadcast or multicast that nobody here receives, or whose sender is not behind the outer source PA (L22, L25)"},
 	InnerUnknown:   {"inner_unknown", "no local VM with that VSID and destination CA behind the outer destination PA (L21)"},
 	InnerMAC:       {"inner_mac", "inner destination MAC is not the record's (L21)"},
 	InnerSpoofed:   {"inner_spoofed", "inner source CA does not live behind the outer source PA (L22)"},
+	NVEControl:     {"nve_control", "NVE control message that is malformed, not believed, or not wanted (N10, N12)"},
 	OuterECN:       {"outer_ecn", "congestion marked on the outer header of an inner packet that cannot carry the mark (W16, RFC 6040)"},
 	PAForeign:      {"pa_foreign", "ARP or ND on the provider side that concerns no PA of this host (A13)"},
 	PADuplicate:    {"pa_duplicate", "another machine claims a PA of this host (P14)"},
-	ControlQueue:   {"control_queue", "ARP or ND for the control plane, whose queue was full"},
+	ControlQueue:   {"control_queue", "for the control plane, whose queue was full"},
 }
 
 // Name is the reason's stable name in lower snake case.

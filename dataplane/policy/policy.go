@@ -136,6 +136,8 @@ type VirtualSubnet struct {
 	RDID     RDID
 	Prefixes []netip.Prefix // on-link routes follow from these (P11)
 	Mode     Mode
+	DHCP     bool         // answer its VMs' DHCPv4 requests from their records (A14)
+	DNS      []netip.Addr // name servers that DHCP tells of
 }
 
 // RouterCA is the address of the distributed router in an on-link prefix, its
@@ -216,6 +218,17 @@ type Port struct {
 	VSID VSID
 	MAC  packet.MAC // of the VM; for an uplink, the device's own
 	MTU  int        // largest IP packet in bytes
+
+	// What a VM port may do (L31, L32).
+	MACSpoofing    bool   // send from other MACs than its own
+	DHCPGuard      bool   // no DHCP server's messages
+	RouterGuard    bool   // no router advertisements or redirects
+	DynamicIPLimit uint32 // CAs that may be learned from it (A16); 0: none
+	StormLimit     uint32 // broadcast and multicast frames per second; 0: any number
+
+	// Uplink is, for a Host port, the uplink whose other traffic it carries
+	// (W20); empty: the only one.
+	Uplink string
 
 	// Device is what the port is made of, in the host file's words
 	// ("vhost-user:/run/vm1.sock"). Policy keeps it for ports that come and go

@@ -82,7 +82,7 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 
 // control does what respond says with an ARP or ND frame of the provider side.
 func (w *Worker) control(f *fib.FIB, m *mbuf.Mbuf, l *packet.Layout, v respond.Verdict) {
-	learned := v.Learn && w.punt(m.Data())
+	learned := v.Learn && w.punt(Neighbor, m.Data())
 	if v.Reply {
 		v = respond.Answer(f, w.in, m, l)
 	}

@@ -18,7 +18,7 @@ func TestRingInOrder(t *testing.T) {
 		var frame [60]byte
 		for i := range uint32(n) {
 			binary.BigEndian.PutUint32(frame[:], i)
-			for !r.Push(uint16(i), frame[:]) {
+			for !r.Push(uint16(i), Learn, frame[:]) {
 				runtime.Gosched()
 			}
 		}
@@ -41,23 +41,27 @@ func TestRingInOrder(t *testing.T) {
 
 func TestRingBounds(t *testing.T) {
 	var r Ring
-	if r.Push(0, make([]byte, MaxControlFrame+1)) {
-		t.Error("a frame too long was taken")
+	if !r.Push(0, Stray, make([]byte, MaxControlFrame+1)) {
+		t.Error("a long frame was not taken")
 	}
+	if c := r.Peek(); len(c.Bytes()) != MaxControlFrame || c.Len != MaxControlFrame+1 || c.Kind != Stray {
+		t.Errorf("%d bytes of %d, kind %d", len(c.Bytes()), c.Len, c.Kind)
+	}
+	r.Pop()
 	long := bytes.Repeat([]byte{7}, MaxControlFrame)
 	for i := range RingSize {
-		if !r.Push(1, long) {
+		if !r.Push(1, Neighbor, long) {
 			t.Fatalf("full after %d frames", i)
 		}
 	}
-	if r.Push(1, long) {
+	if r.Push(1, Neighbor, long) {
 		t.Error("a full ring took a frame")
 	}
 	if got := r.Peek().Bytes(); !bytes.Equal(got, long) {
 		t.Errorf("got %x", got)
 	}
 	r.Pop()
-	if !r.Push(1, long) {
+	if !r.Push(1, Neighbor, long) {
 		t.Error("no room after Pop")
 	}
 }

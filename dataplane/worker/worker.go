@@ -301,7 +301,7 @@ func (w *Worker) injected() bool {
 		}
 		w.in = c.Port
 		m := w.rx[:1]
-		if w.Pool.Alloc(m) && m[0].SetData(c.Bytes()) {
+		if w.Pool.Alloc(m) && c.into(m[0]) {
 			w.send(c.Port, m[0])
 		} else {
 			count.Add(&w.Count.Ports[c.Port].Drops[count.NoBuffer], 1)
@@ -313,7 +313,7 @@ func (w *Worker) injected() bool {
 }
 
 // punt hands a copy of a frame to the control plane.
-func (w *Worker) punt(frame []byte) bool {
+func (w *Worker) punt(kind Kind, frame []byte) bool {
 	w.punted = true
-	return w.Punt.Push(w.in, frame)
+	return w.Punt.Push(w.in, kind, frame)
 }
