@@ -112,7 +112,7 @@ func (c *control) turn(now time.Time) time.Time {
 		// No more than fits in a ring: a flood must not keep the turn from ending.
 		n := 0
 		for p := w.Punt.Peek(); p != nil && n < worker.RingSize; p = w.Punt.Peek() {
-			c.learn(now, p)
+			c.take(now, p)
 			w.Punt.Pop()
 			n++
 		}
@@ -127,6 +127,27 @@ func (c *control) turn(now time.Time) time.Time {
 		c.fib.Store(g)
 	}
 	return c.table.Next()
+}
+
+// take brings a frame to whom it concerns: it is theirs until take returns. The
+// caller holds c.mu, but not the host's lock, which comes first.
+func (c *control) take(now time.Time, p *worker.ControlFrame) {
+	switch p.Kind {
+	case worker.Neighbor:
+		c.learn(now, p)
+	case worker.ICMP:
+		c.heardICMP(now, p)
+	case worker.DHCP:
+		c.answerDHCP(now, p)
+	case worker.Learn:
+		c.learnCA(now, p)
+	case worker.Miss:
+		c.missed(now, p)
+	case worker.Stray:
+		c.strayed(now, p)
+	case worker.NVE:
+		c.heardNVE(now, p)
+	}
 }
 
 // want asks for the next hops of f, and forgets what f has no use for any more: a
