@@ -50,7 +50,7 @@ test: deps ## all tests: unit, contract, fuzz corpora, race, DPDK, namespaces (a
 	   echo "== programs in network namespaces, the project's own laws"; \
 	   $(GO) test -json -count=1 -p 1 ./ci/... || bad=1; \
 	   exit $$bad; } 2>&1 | \
-	 bin/tally $(if $(filter-out 0,$(STRICT)),-strict)
+	 bin/tally -conformance docs/conformance.md $(if $(filter-out 0,$(STRICT)),-strict)
 
 e2e: deps ## only the tests with pacad in network namespaces
 	$(SUDO) env "PATH=$$PATH" $(GO) test -count=1 -v ./ci/e2e/...

@@ -221,7 +221,7 @@ func TestW5FlowID(t *testing.T) {
 
 // W12: identification grows by one per packet. W16: DSCP and ECN go out, and a
 // mark comes in.
-func TestW12IdentificationW16TOS(t *testing.T) {
+func TestW12_W16IdentificationAndTOS(t *testing.T) {
 	r := newRig(t, testPolicy(), nvgre.Config{})
 	f := unhex(inner1)
 	f[15] = 0xb8 | 2 // EF, ECT(0)

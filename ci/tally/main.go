@@ -3,6 +3,10 @@
 // passed, failed and were skipped. It exits 1 if anything failed, or, with
 // -strict, was skipped.
 //
+// With -conformance FILE it also says how many rules of that table are shown by
+// tests that passed. The runs were all tests then: one that the table names and
+// that did not run is a failure.
+//
 // Part of ci: nothing imports it.
 package main
 
@@ -13,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 )
 
@@ -29,6 +34,7 @@ type event struct {
 type tally struct {
 	passed, failed, skipped int
 
+	ended        map[[2]string]string   // how each test ended, worst of all runs
 	output       map[[2]string][]string // by package and test, until its end
 	failedInside map[string]bool        // packages that a failed test already speaks for
 	w            io.Writer
@@ -36,10 +42,18 @@ type tally struct {
 
 func main() {
 	strict := flag.Bool("strict", false, "a skipped test is a failure")
+	conformance := flag.String("conformance", "", "table of rules and the tests that show them")
 	flag.Parse()
 
-	t := &tally{output: map[[2]string][]string{}, failedInside: map[string]bool{}, w: os.Stdout}
-	if err := t.read(os.Stdin); err != nil {
+	t := newTally(os.Stdout)
+	err := t.read(os.Stdin)
+	if err == nil && *conformance != "" {
+		var table []byte
+		if table, err = os.ReadFile(*conformance); err == nil {
+			t.conform(string(table))
+		}
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "tally:", err)
 		os.Exit(1)
 	}
@@ -52,6 +66,10 @@ func main() {
 	if bad {
 		os.Exit(1)
 	}
+}
+
+func newTally(w io.Writer) *tally {
+	return &tally{ended: map[[2]string]string{}, output: map[[2]string][]string{}, failedInside: map[string]bool{}, w: w}
 }
 
 func (t *tally) read(r io.Reader) error {
@@ -91,7 +109,11 @@ func (t *tally) add(e event) {
 }
 
 func (t *tally) endTest(e event) {
-	out := strings.Join(t.output[[2]string{e.Package, e.Test}], "")
+	key := [2]string{e.Package, e.Test}
+	out := strings.Join(t.output[key], "")
+	if before := t.ended[key]; before != "fail" && before != "pass" || e.Action == "fail" {
+		t.ended[key] = e.Action
+	}
 	switch e.Action {
 	case "pass":
 		t.passed++
@@ -120,4 +142,48 @@ func (t *tally) endPackage(e event) {
 			}
 		}
 	}
+}
+
+var row = regexp.MustCompile(`(?m)^\| ([A-Z]\d+) \| [^|]* \| ([^|]*) \| ([^|]*) \|$`)
+
+// conform holds a table, as docs/conformance.md, to the tests that ran. Its rows
+// are rule, line, tests as "folder: TestA, TestB; folder: TestC", result.
+func (t *tally) conform(table string) {
+	rules := row.FindAllStringSubmatch(table, -1)
+	shown, skipped, apart := 0, 0, 0
+	for _, r := range rules {
+		id, tests, result := r[1], r[2], r[3]
+		passed := 0
+		for _, group := range strings.Split(tests, "; ") {
+			folder, names, ok := strings.Cut(group, ": ")
+			if !ok {
+				continue // none
+			}
+			for _, name := range strings.Split(names, ", ") {
+				switch how := t.ended[[2]string{"paca/" + folder, name}]; how {
+				case "pass":
+					passed++
+				case "":
+					t.failed++
+					fmt.Fprintf(t.w, "FAIL  %s is to be shown by %s in %s, which did not run\n", id, name, folder)
+				case "fail": // counted and shown where it failed
+					fmt.Fprintf(t.w, "FAIL  %s is not shown: %s in %s failed\n", id, name, folder)
+					passed = -1 << 30
+				}
+			}
+		}
+		switch {
+		case result != "pass":
+			apart++
+		case passed > 0:
+			shown++
+		case passed == 0:
+			skipped++
+		}
+	}
+	fmt.Fprintf(t.w, "conformance: %d rules, %d shown by passing tests, %d different or not applicable", len(rules), shown, apart)
+	if skipped > 0 {
+		fmt.Fprintf(t.w, ", %d whose tests were skipped or are missing", skipped)
+	}
+	fmt.Fprintln(t.w)
 }
