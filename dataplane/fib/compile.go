@@ -1,10 +1,13 @@
 package fib
 
 import (
+	"cmp"
 	"encoding/binary"
 	"maps"
 	"net/netip"
 	"slices"
+
+	"github.com/gaissmai/bart"
 
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
@@ -38,12 +41,25 @@ type Compiler struct {
 	own     map[paKey]uint16 // index into fib.PAs
 	locals  roster[local]
 	remotes roster[paKey]
+	behind  map[uint64]uint32   // records, by VSID<<32 | remote
+	groups  map[paKey]uint32    // records of multicast PAs, by PA
+	places  map[uint32]uint32   // of Subnets in their pages, by VSID
+	spoofer map[uint32][]uint16 // ports that may spoof, by VSID
 	links
+
+	// What the control plane found out, and whether it is in fib.
+	pathMTU   map[paKey]uint16
+	duplicate map[paKey]bool
+	found     bool
 
 	// Edits of the version being made.
 	edits4  []edit[slot4]
 	edits6  []edit[slot6]
+	macs    []edit[slotMAC]
 	routers []router
+	pages   draft[Subnet]
+	domain  draft[domain]
+	former  map[uint32]uint32 // routing domains of VSIDs that are virtual subnets no more
 }
 
 type subnet struct {
@@ -79,30 +95,69 @@ func NewCompiler() *Compiler {
 	return c
 }
 
-// forget is the state in which everything has to be added. The version stays.
+// forget is the state in which everything has to be added. The version stays, and
+// so does what the control plane found out.
 func (c *Compiler) forget() {
 	*c = Compiler{
 		fib: &FIB{
 			Version: c.fib.Version,
 			table4:  newTable[slot4](1, golden),
 			table6:  newTable[slot6](1, golden),
+			macs:    newTable[slotMAC](1, golden),
 			subnets: newTable[subnetSlot](1, golden),
 		},
-		subnets: map[policy.VSID]subnet{},
-		domains: map[policy.RDID]uint32{},
-		locals:  newRoster[local](),
-		remotes: newRoster[paKey](),
+		subnets:   map[policy.VSID]subnet{},
+		domains:   map[policy.RDID]uint32{},
+		locals:    newRoster[local](),
+		remotes:   newRoster[paKey](),
+		behind:    map[uint64]uint32{},
+		groups:    map[paKey]uint32{},
+		places:    map[uint32]uint32{},
+		pathMTU:   c.pathMTU,
+		duplicate: c.duplicate,
 	}
+}
+
+// SetPathMTU tells the largest outer IP packet in bytes that gets to a PA of the
+// fabric (M10); 0: that of this host's port. It is in force with the next Update.
+func (c *Compiler) SetPathMTU(pa netip.Addr, mtu uint16) {
+	if c.pathMTU == nil {
+		c.pathMTU = map[paKey]uint16{}
+	}
+	if c.found = true; mtu == 0 {
+		delete(c.pathMTU, pa.As16())
+		return
+	}
+	c.pathMTU[pa.As16()] = mtu
+}
+
+// SetDuplicate tells whether another machine has a PA of this host: nothing is sent
+// from it then (P14). It is in force with the next Update.
+func (c *Compiler) SetDuplicate(pa netip.Addr, dup bool) {
+	if c.duplicate == nil {
+		c.duplicate = map[paKey]bool{}
+	}
+	if c.found = true; !dup {
+		delete(c.duplicate, pa.As16())
+		return
+	}
+	c.duplicate[pa.As16()] = true
 }
 
 // Compile makes a FIB of all that is in b.
 func (c *Compiler) Compile(b *policy.Book, d Devices, r Resolve) *FIB {
 	c.forget()
+	for o := range b.All(policy.KindGlobal) {
+		c.fib.ExternalRouter = o.(policy.Global).UseExternalRouter
+	}
 	subnets := map[policy.VSID]bool{}
 	for o := range b.All(policy.KindVirtualSubnet) {
 		subnets[o.(policy.VirtualSubnet).VSID] = true
 	}
 	c.changeSubnets(b, subnets)
+	for o := range b.All(policy.KindCustomerRoute) {
+		c.changeRoute(o.(policy.CustomerRoute), false)
+	}
 	c.changePorts(b, d)
 	c.changeSources(b)
 	for rec := range b.Records() {
@@ -119,7 +174,7 @@ func (c *Compiler) Compile(b *policy.Book, d Devices, r Resolve) *FIB {
 func (c *Compiler) Update(applied []policy.Change, b *policy.Book, d Devices, r Resolve) *FIB {
 	subnets := map[policy.VSID]bool{}
 	ports := !maps.Equal(c.devices, d)
-	links := ports
+	links := ports || c.found
 	for _, ch := range applied {
 		switch o := ch.Object.(type) {
 		case policy.VirtualSubnet:
@@ -129,6 +184,8 @@ func (c *Compiler) Update(applied []policy.Change, b *policy.Book, d Devices, r 
 			}
 			subnets[o.VSID] = true
 			ports = true // whose routing domain may be another
+		case policy.Global:
+			return c.Compile(b, d, r) // the router's addresses are everywhere
 		case policy.Port:
 			ports, links = true, true
 		case policy.ProviderAddress, policy.ProviderRoute:
@@ -137,6 +194,7 @@ func (c *Compiler) Update(applied []policy.Change, b *policy.Book, d Devices, r 
 	}
 	next := *c.fib
 	c.fib = &next
+	c.pages, c.domain = next.subnetPages.edit(), next.domains.edit()
 	c.changeSubnets(b, subnets)
 	if ports {
 		c.changePorts(b, d)
@@ -149,8 +207,11 @@ func (c *Compiler) Update(applied []policy.Change, b *policy.Book, d Devices, r 
 		}
 	}
 	for i := range applied {
-		if rec, ok := applied[i].Object.(policy.LookupRecord); ok {
-			c.changeRecord(&rec, applied[i].Verb == policy.Delete)
+		switch o := applied[i].Object.(type) {
+		case policy.LookupRecord:
+			c.changeRecord(&o, applied[i].Verb == policy.Delete)
+		case policy.CustomerRoute:
+			c.changeRoute(o, applied[i].Verb == policy.Delete)
 		}
 	}
 	return c.finish(subnets, ports, links, r)
@@ -173,11 +234,19 @@ func (c *Compiler) changeSubnets(b *policy.Book, vsids map[policy.VSID]bool) {
 			}
 			c.subnets[v] = subnet{now, rd}
 			c.changeRouters(c.subnets[v])
-			edits = append(edits, edit[subnetSlot]{subnetSlot{uint32(v), rd}, put})
+			s := c.subnet(uint32(v))
+			s.VSID, s.RD, s.Mode, s.DHCP, s.DNS = uint32(v), rd, now.Mode, now.DHCP, now.DNS
+			edits = append(edits, edit[subnetSlot]{subnetSlot{uint32(v), rd, c.places[uint32(v)]}, put})
 			vsids[v] = true
 		case existed:
-			edits = append(edits, edit[subnetSlot]{subnetSlot{uint32(v), was.rd}, remove})
+			edits = append(edits, edit[subnetSlot]{subnetSlot{uint32(v), was.rd, c.places[uint32(v)]}, remove})
 			vsids[v] = false
+		}
+		for _, p := range was.Prefixes {
+			c.changeHop(was.rd, p, customerHop{vsid: uint32(v), addr: unspecified(p), own: true}, true)
+		}
+		for _, p := range now.Prefixes { // on-link (P11)
+			c.changeHop(c.domains[now.RDID], p, customerHop{vsid: uint32(v), addr: unspecified(p), own: true}, false)
 		}
 	}
 	c.fib.subnets = c.fib.subnets.with(edits, func(subnetSlot) {})
@@ -192,8 +261,59 @@ func (c *Compiler) changeRouters(s subnet) {
 	}
 }
 
+// subnet is what a VSID's packets need, to be written to. It outlives the virtual
+// subnet: a VSID keeps its place.
+func (c *Compiler) subnet(vsid uint32) *Subnet {
+	at, known := c.places[vsid]
+	if !known {
+		at = uint32(len(c.places))
+		c.places[vsid] = at
+	}
+	return c.pages.write(at, cloneSubnet)
+}
+
+func unspecified(p netip.Prefix) netip.Addr {
+	if p.Addr().Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
+// changeRoute takes in a customer route that was put or deleted.
+func (c *Compiler) changeRoute(r policy.CustomerRoute, deleted bool) {
+	rd, known := c.domains[r.RDID]
+	if !known {
+		return // its subnet came and went between two versions
+	}
+	c.changeHop(rd, r.Prefix, customerHop{vsid: uint32(r.VSID), addr: r.NextHop, metric: r.Metric}, deleted)
+}
+
+// changeHop puts a route to a prefix of a routing domain, or deletes it. Its metric
+// is not its identity (P8).
+func (c *Compiler) changeHop(rd uint32, p netip.Prefix, h customerHop, deleted bool) {
+	d := c.domain.write(rd, cloneDomain)
+	if d.routes == nil {
+		d.routes = new(bart.Table[[]customerHop])
+	}
+	was, _ := d.routes.Get(p)
+	hops := slices.DeleteFunc(slices.Clone(was), func(o customerHop) bool { return o.vsid == h.vsid && o.addr == h.addr && o.own == h.own })
+	if !deleted {
+		hops = append(hops, h)
+		slices.SortStableFunc(hops, func(a, b customerHop) int {
+			return cmp.Or(cmp.Compare(a.metric, b.metric), cmp.Compare(a.vsid, b.vsid), a.addr.Compare(b.addr))
+		})
+	}
+	if len(hops) == 0 {
+		d.routes = d.routes.DeletePersist(p)
+		return
+	}
+	d.routes = d.routes.InsertPersist(p, hops)
+}
+
 func (c *Compiler) changePorts(b *policy.Book, d Devices) {
-	c.devices, c.ports, c.vnics = maps.Clone(d), map[string]uint16{}, map[vnic]uint16{}
+	was := c.fib.Ports
+	c.devices, c.ports, c.vnics, c.spoofer = maps.Clone(d), map[string]uint16{}, map[vnic]uint16{}, map[uint32][]uint16{}
+	hosts := map[uint16]string{} // host ports, and their uplinks
 	n := 0
 	for _, dev := range d {
 		n = max(n, int(dev.Index)+1)
@@ -206,14 +326,74 @@ func (c *Compiler) changePorts(b *policy.Book, d Devices) {
 			continue
 		}
 		c.ports[p.Name] = dev.Index
-		port := Port{Role: p.Role, VSID: uint32(p.VSID), MAC: p.MAC, MTU: uint16(p.MTU)}
-		if p.Role != policy.VM {
+		port := Port{Role: p.Role, VSID: uint32(p.VSID), MAC: p.MAC, MTU: uint16(p.MTU), Flags: portFlags(&p), Peer: None, StormLimit: p.StormLimit}
+		switch {
+		case p.Role == policy.Host:
+			hosts[dev.Index] = p.Uplink
+			fallthrough
+		case p.Role != policy.VM:
 			port.MAC = dev.MAC
-		} else if p.VSID != 0 {
+		case p.VSID != 0:
 			port.RD = c.fib.Domain(port.VSID)
 			c.vnics[vnic{port.VSID, port.MAC}] = dev.Index
+			if p.MACSpoofing {
+				c.spoofer[port.VSID] = append(c.spoofer[port.VSID], dev.Index)
+			}
 		}
 		c.fib.Ports[dev.Index] = port
+	}
+	for host, uplink := range hosts {
+		c.pair(host, uplink)
+	}
+	c.changeMembers(was)
+}
+
+func portFlags(p *policy.Port) (f PortFlags) {
+	if p.MACSpoofing {
+		f |= MACSpoofing
+	}
+	if p.DHCPGuard {
+		f |= DHCPGuard
+	}
+	if p.RouterGuard {
+		f |= RouterGuard
+	}
+	return f
+}
+
+// pair connects a host port to its uplink, to the only one if it names none (W20).
+func (c *Compiler) pair(host uint16, uplink string) {
+	peer := c.portIndex(uplink)
+	if uplink == "" {
+		for i := range c.fib.Ports {
+			if c.fib.Ports[i].Role == policy.Uplink {
+				peer = uint16(i)
+			}
+		}
+	}
+	if peer != None {
+		c.fib.Ports[host].Peer, c.fib.Ports[peer].Peer = peer, host
+	}
+}
+
+// changeMembers brings the Ports of every Subnet up to date whose VM ports are not
+// those they were.
+func (c *Compiler) changeMembers(was []Port) {
+	members := map[uint32][]uint16{}
+	for i := range was {
+		if p := &was[i]; p.Role == policy.VM && p.VSID != 0 {
+			members[p.VSID] = nil
+		}
+	}
+	for i := range c.fib.Ports {
+		if p := &c.fib.Ports[i]; p.Role == policy.VM && p.VSID != 0 {
+			members[p.VSID] = append(members[p.VSID], uint16(i))
+		}
+	}
+	for vsid, ports := range members {
+		if at, known := c.places[vsid]; !known || !slices.Equal(c.pages.at(at).Ports, ports) {
+			c.subnet(vsid).Ports = ports
+		}
 	}
 }
 
@@ -228,27 +408,80 @@ func (c *Compiler) portIndex(name string) uint16 {
 // if the CA has another record by then: what took its place may come first.
 func (c *Compiler) changeRecord(r *policy.LookupRecord, deleted bool) {
 	s, known := c.subnets[r.VSID]
-	if !known || r.CA.IsUnspecified() {
-		return // subnet and record came and went between two versions; wildcards resolve by MAC, not by CA
+	if !known {
+		return // subnet and record came and went between two versions
 	}
 	e := Entry{VSID: uint32(r.VSID), MAC: r.MAC, Mode: s.Mode}
 	op := put
 	if deleted {
 		op = remove
 	}
+	switch r.Type {
+	case policy.GatewayWildcard:
+		e.Flags = Wildcard
+	case policy.L2Only:
+		e.Flags = L2Only
+	}
 	if r.Router() {
 		e.Flags = RouterCA
 		c.routers = append(c.routers, router{s, r.CA})
+	} else if r.PA.IsMulticast() {
+		c.changeGroup(r, e, deleted)
+		return
 	} else if !deleted {
-		pa := paKey(r.PA.As16())
-		if own, ok := c.own[pa]; ok {
-			e.Flags = LocalVM
-			e.Dest = c.locals.hold(local{vnic{e.VSID, e.MAC}, own})
-		} else {
-			e.Dest = c.remotes.hold(pa)
-		}
+		c.place(&e, s.rd, paKey(r.PA.As16()))
+	}
+	if e.Flags&(Wildcard|L2Only) != 0 {
+		c.macs = append(c.macs, edit[slotMAC]{slotMAC{macKey(r.MAC, r.CA.Is6()), e.VSID, e}, op})
+		return
 	}
 	c.edit(s.rd, r.CA, e, op)
+}
+
+// place has e refer to the PA its VM lives behind. drop undoes it.
+func (c *Compiler) place(e *Entry, rd uint32, pa paKey) {
+	if own, ok := c.own[pa]; ok {
+		e.Flags |= LocalVM
+		e.Dest = c.locals.hold(local{vnic{e.VSID, e.MAC}, own})
+	} else {
+		e.Dest = c.remotes.hold(pa)
+		k := uint64(e.VSID)<<32 | uint64(e.Dest)
+		if c.behind[k]++; c.behind[k] == 1 {
+			s := c.subnet(e.VSID)
+			s.Remotes = append(s.Remotes, Entry{VSID: e.VSID, Dest: e.Dest, MAC: packet.Broadcast, Mode: e.Mode})
+		}
+		if e.Flags&Wildcard != 0 {
+			d := c.domain.write(rd, cloneDomain)
+			d.gateways = append(d.gateways, e.Dest)
+		}
+	}
+	if e.Flags&L2Only != 0 {
+		s := c.subnet(e.VSID)
+		s.l2only++
+		s.L2Only = true
+	}
+}
+
+// changeGroup takes in a record that maps a broadcast or multicast CA to a group of
+// PAs (A20).
+func (c *Compiler) changeGroup(r *policy.LookupRecord, e Entry, deleted bool) {
+	s := c.subnet(e.VSID)
+	at := slices.IndexFunc(s.Groups, func(g Group) bool { return g.CA == r.CA })
+	if at >= 0 {
+		g := &s.Groups[at].Entry
+		pa := paKey(s.Groups[at].pa.As16())
+		c.remotes.drop(g.Dest)
+		if c.groups[pa]--; c.groups[pa] == 0 {
+			delete(c.groups, pa)
+		}
+		s.Groups = slices.Delete(s.Groups, at, at+1)
+	}
+	if !deleted {
+		pa := paKey(r.PA.As16())
+		e.Dest = c.remotes.hold(pa)
+		c.groups[pa]++
+		s.Groups = append(s.Groups, Group{r.CA, e, r.PA})
+	}
 }
 
 func (c *Compiler) edit(rd uint32, ca netip.Addr, e Entry, op op) {
@@ -266,8 +499,10 @@ func (c *Compiler) edit(rd uint32, ca netip.Addr, e Entry, op op) {
 // that changed whether it has a subnet now, ports and links whether those changed
 // under what there was already.
 func (c *Compiler) finish(subnets map[policy.VSID]bool, ports, links bool, r Resolve) *FIB {
+	c.former = map[uint32]uint32{}
 	for v, exists := range subnets {
 		if !exists {
+			c.former[uint32(v)] = c.subnets[v].rd
 			delete(c.subnets, v)
 		}
 	}
@@ -280,7 +515,7 @@ func (c *Compiler) finish(subnets map[policy.VSID]bool, ports, links bool, r Res
 				ca, ok := policy.RouterCA(p)
 				return ok && ca == a.ca
 			})
-			if has == (op == fill) {
+			if has == (op == fill) && !(op == fill && c.fib.ExternalRouter) {
 				c.edit(a.rd, a.ca, Entry{VSID: uint32(a.VSID), MAC: DefaultRouterMAC, Mode: a.Mode, Flags: RouterCA}, op)
 			}
 		}
@@ -288,11 +523,15 @@ func (c *Compiler) finish(subnets map[policy.VSID]bool, ports, links bool, r Res
 	f := c.fib
 	f.table4 = f.table4.with(c.edits4, func(s slot4) { c.drop(&s.Entry) })
 	f.table6 = f.table6.with(c.edits6, func(s slot6) { c.drop(&s.Entry) })
-	c.edits4, c.edits6, c.routers = nil, nil, nil
+	f.macs = f.macs.with(c.macs, func(s slotMAC) { c.drop(&s.Entry) })
+	c.nameRouters()
+	c.edits4, c.edits6, c.macs, c.routers = nil, nil, nil, nil
 
 	f.Locals = indexed(&c.locals, f.Locals, ports, func(l local) Local {
 		port, ok := c.vnics[l.vnic]
-		if !ok {
+		if spoofers := c.spoofer[l.vsid]; !ok && len(spoofers) == 1 {
+			port = spoofers[0] // whose VM has more MACs than the port tells (L31)
+		} else if !ok {
 			port = None
 		}
 		return Local{port, l.pa}
@@ -305,25 +544,83 @@ func (c *Compiler) finish(subnets map[policy.VSID]bool, ports, links bool, r Res
 	}
 	f.remotes = indexed(&c.remotes, f.remotes, links, func(k paKey) Remote {
 		pa := netip.AddrFrom16(k).Unmap()
-		rem := Remote{way: c.way(pa, r)}
+		rem := Remote{Limit: ^uint16(0), way: c.way(pa, r)}
 		rem.Addr, rem.V6 = flat(pa)
+		if mtu, known := c.pathMTU[k]; known {
+			rem.Limit = innerLimit(mtu, rem.V6)
+		}
 		if !rem.V6 {
 			sum := uint32(k[12])<<8 + uint32(k[13]) + uint32(k[14])<<8 + uint32(k[15])
 			rem.Sum = uint16(sum>>16 + sum)
 		}
 		return rem
 	})
+	f.groups = nil
+	for pa := range c.groups {
+		var g paGroup
+		g.addr, g.v6 = flat(netip.AddrFrom16(pa).Unmap())
+		f.groups = append(f.groups, g)
+	}
+	f.subnetPages, f.domains = c.pages.pages, c.domain.pages
+	c.pages, c.domain = draft[Subnet]{}, draft[domain]{}
+	c.found = false
 	f.Version++
 	return f
 }
 
+// nameRouters tells the Subnets of router addresses that changed whose they are now.
+func (c *Compiler) nameRouters() {
+	done := map[uint32]bool{}
+	for _, a := range c.routers {
+		now, exists := c.subnets[policy.VSID(a.VSID)]
+		if !exists || done[uint32(a.VSID)] {
+			continue
+		}
+		done[uint32(a.VSID)] = true
+		s := c.subnet(uint32(a.VSID))
+		s.Routers = nil
+		for _, p := range now.Prefixes {
+			if ca, ok := policy.RouterCA(p); ok {
+				r := Router{p, ca, DefaultRouterMAC}
+				if e := c.fib.Lookup(now.rd, ca); e != nil {
+					r.MAC = e.MAC
+				}
+				s.Routers = append(s.Routers, r)
+			}
+		}
+	}
+}
+
 // drop counts one reference less to what e refers to.
 func (c *Compiler) drop(e *Entry) {
-	switch e.Flags {
-	case 0:
-		c.remotes.drop(e.Dest)
-	case LocalVM:
+	if e.Flags&RouterCA != 0 {
+		return
+	}
+	if e.Flags&L2Only != 0 {
+		s := c.subnet(e.VSID)
+		s.l2only--
+		s.L2Only = s.l2only > 0
+	}
+	if e.Flags&LocalVM != 0 {
 		c.locals.drop(e.Dest)
+		return
+	}
+	c.remotes.drop(e.Dest)
+	k := uint64(e.VSID)<<32 | uint64(e.Dest)
+	if c.behind[k]--; c.behind[k] == 0 {
+		delete(c.behind, k)
+		s := c.subnet(e.VSID)
+		s.Remotes = slices.DeleteFunc(s.Remotes, func(o Entry) bool { return o.Dest == e.Dest })
+	}
+	if e.Flags&Wildcard != 0 {
+		rd, gone := c.former[e.VSID]
+		if !gone {
+			rd = c.fib.Domain(e.VSID)
+		}
+		d := c.domain.write(rd, cloneDomain)
+		if at := slices.Index(d.gateways, e.Dest); at >= 0 {
+			d.gateways = slices.Delete(d.gateways, at, at+1)
+		}
 	}
 }
 

@@ -1,6 +1,6 @@
 // Package fib is what workers read: an immutable, compiled form of a
-// policy.Book and the neighbours of the provider side, whose tables hold no Go
-// pointers. The control plane has a Compiler make each version of it and
+// policy.Book and the neighbours of the provider side, whose large tables hold no
+// Go pointers. The control plane has a Compiler make each version of it and
 // publishes it through one atomic.Pointer; a worker loads it once per burst and
 // never sees half a change. A new FIB shares what did not change.
 //
@@ -9,6 +9,9 @@
 //	Dest ──► Local{port, PA}                  a VM of this host (L15)
 //	     └─► Remote{PA, way}                  a PA of the fabric
 //	(way, source PA) ──► Adj{outer header}    how to get there (L16)
+//	VSID ──► Subnet{ports, PAs, routers}      where its broadcasts go (A20, A21), who speaks for it
+//	(VSID, MAC) ──► Entry                     VMs without a CA, gateways (L3, L10)
+//	(RD, prefix) ──► Entry of a gateway       what no record tells (L7)
 //
 // PAs that have the same next hop from each PA of this host share a way, so that
 // a fabric with a PA for every VM costs a Remote for each, and no header.
@@ -42,11 +45,19 @@ type FIB struct {
 	PAs      []PA       // PAs assigned on this host
 	NextHops []Neighbor // PA next hops in use, resolved or not
 
-	table4  table[slot4]
-	table6  table[slot6]
-	subnets table[subnetSlot]
-	remotes []Remote // PAs of the fabric, by Entry.Dest
-	adjs    []Adj    // by Remote.way*len(PAs) + source PA
+	// ExternalRouter says that packets between virtual subnets go to whoever has
+	// the router's address, and not by the distributed router (L18).
+	ExternalRouter bool
+
+	table4      table[slot4]
+	table6      table[slot6]
+	macs        table[slotMAC]
+	subnets     table[subnetSlot]
+	subnetPages pages[Subnet]
+	domains     pages[domain]
+	remotes     []Remote // PAs of the fabric, by Entry.Dest
+	adjs        []Adj    // by Remote.way*len(PAs) + source PA
+	groups      []paGroup
 }
 
 // Port is a port as policy sees it.
@@ -56,7 +67,21 @@ type Port struct {
 	RD   uint32 // routing domain of the VSID; 0: none
 	MAC  packet.MAC
 	MTU  uint16 // largest IP packet in bytes
+
+	Flags      PortFlags
+	Peer       uint16 // an uplink's host port, and a host port's uplink; None without one (W20)
+	StormLimit uint32 // broadcasts and multicasts per second from a VM; 0: any number
 }
+
+// PortFlags are what a VM port may and may not do (L31).
+type PortFlags uint8
+
+// The flags of a Port.
+const (
+	MACSpoofing PortFlags = 1 << iota
+	DHCPGuard
+	RouterGuard
+)
 
 // Entry is what a (routing domain, CA) resolves to: its lookup record.
 type Entry struct {
@@ -70,7 +95,7 @@ type Entry struct {
 // is says whether e and o are of the same lookup record, or of the same router
 // address without one, whatever became of its PA.
 func (e *Entry) is(o *Entry) bool {
-	return e.VSID == o.VSID && e.MAC == o.MAC && (e.Flags^o.Flags)&RouterCA == 0
+	return e.VSID == o.VSID && e.MAC == o.MAC && (e.Flags^o.Flags)&^LocalVM == 0
 }
 
 // EntryFlags qualify an Entry.
@@ -80,6 +105,8 @@ type EntryFlags uint8
 const (
 	LocalVM  EntryFlags = 1 << iota // the PA is one of this host's
 	RouterCA                        // the distributed router's address in VSID (P20); Dest means nothing
+	Wildcard                        // a gateway's MAC, whatever the CA (C1.1)
+	L2Only                          // a VM's MAC whose CA no record tells (C1.1)
 )
 
 // Local is a VM behind a PA of this host.
@@ -99,10 +126,17 @@ type PA struct {
 
 // Remote is an address of another host on the physical network.
 type Remote struct {
-	Addr [16]byte // IPv4 in the first four bytes
-	V6   bool
-	Sum  uint16 // ones' complement sum of an IPv4 Addr
-	way  uint32 // those with the same next hops have the same
+	Addr  [16]byte // IPv4 in the first four bytes
+	V6    bool
+	Sum   uint16 // ones' complement sum of an IPv4 Addr
+	Limit uint16 // largest inner IP packet in bytes that the path was found to carry (M10); 0xffff: nothing was found
+	way   uint32 // those with the same next hops have the same
+}
+
+// paGroup is a multicast group of PAs that this host receives (A20).
+type paGroup struct {
+	addr [16]byte
+	v6   bool
 }
 
 // IP is the address in the form that people and configuration use.
@@ -118,6 +152,7 @@ type AdjState uint8
 const (
 	AdjNoRoute    AdjState = iota // no provider route (L16)
 	AdjFamily                     // source and destination PA of different families (W14)
+	AdjDuplicate                  // the source PA is another machine's too (P14)
 	AdjUnresolved                 // the next hop's MAC is not known yet
 	AdjFailed                     // the next hop did not answer
 	AdjReady
@@ -125,7 +160,7 @@ const (
 
 // String names the state as reports do.
 func (s AdjState) String() string {
-	return [...]string{"no-route", "no-source", "incomplete", "failed", "reachable"}[s]
+	return [...]string{"no-route", "no-source", "duplicate", "incomplete", "failed", "reachable"}[s]
 }
 
 // MaxOuter is the largest outer header in bytes: tagged Ethernet, IPv6, GRE
@@ -175,7 +210,29 @@ func (f *FIB) Lookup(rd uint32, ca netip.Addr) *Entry {
 }
 
 // Domain is the routing domain of a VSID, 0 when no virtual subnet has it.
-func (f *FIB) Domain(vsid uint32) uint32 { return findDomain(&f.subnets, vsid) }
+func (f *FIB) Domain(vsid uint32) uint32 { return findSubnet(&f.subnets, vsid).rd }
+
+// ByMAC finds the L2Only or GatewayWildcard record of a MAC in a virtual subnet
+// for one IP family, or nil.
+func (f *FIB) ByMAC(vsid uint32, mac packet.MAC, v6 bool) *Entry {
+	s := slotMAC{key: macKey(mac, v6), vsid: vsid}
+	at, from := f.macs.home(&s)
+	if i, found := find(f.macs.chunks[at], from, &s); found {
+		return &f.macs.chunks[at][i].Entry
+	}
+	return nil
+}
+
+// PAGroup says whether a multicast PA, v4 in the first four bytes, is one that this
+// host receives (W20).
+func (f *FIB) PAGroup(pa *[16]byte, v6 bool) bool {
+	for i := range f.groups {
+		if f.groups[i].addr == *pa && f.groups[i].v6 == v6 {
+			return true
+		}
+	}
+	return false
+}
 
 // Adj is the way from PA source (an index into PAs) to the PA of e, which must
 // not be LocalVM.
@@ -201,7 +258,7 @@ func (f *FIB) BestAdj(e *Entry) *Adj {
 // BehindPA says whether e's VM lives on another host, behind the given PA, v4 in
 // the first four bytes (L22).
 func (f *FIB) BehindPA(e *Entry, pa *[16]byte, v6 bool) bool {
-	if e.Flags != 0 {
+	if e.Flags&(LocalVM|RouterCA) != 0 {
 		return false
 	}
 	r := &f.remotes[e.Dest]
@@ -211,7 +268,7 @@ func (f *FIB) BehindPA(e *Entry, pa *[16]byte, v6 bool) bool {
 // BehindPA4 is BehindPA for an IPv4 PA in host order. Addresses that were just
 // written byte by byte are slow to compare: the words of it stay in registers.
 func (f *FIB) BehindPA4(e *Entry, pa uint32) bool {
-	if e.Flags != 0 {
+	if e.Flags&(LocalVM|RouterCA) != 0 {
 		return false
 	}
 	r := &f.remotes[e.Dest]
@@ -240,4 +297,4 @@ func (f *FIB) LocalPA(pa *[16]byte, v6 bool) uint16 {
 }
 
 // Records is the number of entries, router addresses included.
-func (f *FIB) Records() int { return f.table4.all + f.table6.all }
+func (f *FIB) Records() int { return f.table4.all + f.table6.all + f.macs.all }

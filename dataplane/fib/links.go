@@ -65,8 +65,9 @@ type links struct {
 }
 
 type source struct {
-	prefix netip.Prefix
-	mtu    uint16
+	prefix    netip.Prefix
+	mtu       uint16
+	duplicate bool // P14
 }
 
 type route struct {
@@ -89,7 +90,7 @@ func (c *Compiler) changeSources(b *policy.Book) bool {
 	for o := range b.All(policy.KindProviderAddress) {
 		a := o.(policy.ProviderAddress)
 		pa := PA{Port: c.portIndex(a.Port), VLAN: a.VLAN, MAC: a.MAC}
-		src := source{prefix: a.Prefix}
+		src := source{prefix: a.Prefix, duplicate: c.duplicate[a.Prefix.Addr().As16()]}
 		pa.Addr, pa.V6 = flat(a.Prefix.Addr())
 		if pa.Port != None {
 			src.mtu = f.Ports[pa.Port].MTU
@@ -123,14 +124,26 @@ func (c *Compiler) forgetWays() {
 // and its next hop (L16). Where the next hops have been the same before, the way
 // is.
 func (c *Compiler) way(dst netip.Addr, resolve Resolve) uint32 {
-	const otherFamily = NoRoute - 1
+	const (
+		otherFamily = NoRoute - 1
+		duplicate   = NoRoute - 2
+		onLink      = NoRoute - 3 // of a group
+	)
 	f := c.fib
 	c.key = c.key[:0]
+	if dst.IsMulticast() { // a way to itself: nobody is asked for a group's MAC
+		c.key = append(c.key, dst.AsSlice()...)
+	}
+	from := len(c.key)
 	for s := range f.PAs {
 		n := NoRoute
 		switch src := &f.PAs[s]; {
 		case src.V6 != dst.Is6():
 			n = otherFamily
+		case c.sources[s].duplicate:
+			n = duplicate
+		case src.Port != None && dst.IsMulticast():
+			n = onLink
 		case src.Port != None:
 			if addr, from := c.nextHop(uint16(s), dst); addr.IsValid() {
 				n = c.hop(hop{src.Port, src.VLAN, addr}, from, resolve)
@@ -146,10 +159,16 @@ func (c *Compiler) way(dst netip.Addr, resolve Resolve) uint32 {
 	c.ways[string(c.key)] = way
 	for s := range f.PAs {
 		var a Adj // AdjNoRoute
-		a.NextHop = binary.NativeEndian.Uint32(c.key[4*s:])
+		a.NextHop = binary.NativeEndian.Uint32(c.key[from+4*s:])
 		switch a.NextHop {
 		case otherFamily:
 			a.NextHop, a.State = NoRoute, AdjFamily
+		case duplicate:
+			a.NextHop, a.State = NoRoute, AdjDuplicate
+		case onLink:
+			a.outer(&f.PAs[s], c.sources[s].mtu)
+			a.over(&Neighbor{MAC: groupMAC(dst), State: AdjReady})
+			a.NextHop = NoRoute
 		case NoRoute:
 		default:
 			a.outer(&f.PAs[s], c.sources[s].mtu)
@@ -158,6 +177,15 @@ func (c *Compiler) way(dst netip.Addr, resolve Resolve) uint32 {
 		f.adjs = append(f.adjs, a) // older versions see no further than they did
 	}
 	return way
+}
+
+// groupMAC is the Ethernet address of a multicast group (RFC 1112 6.4, RFC 2464 7).
+func groupMAC(a netip.Addr) packet.MAC {
+	if a.Is6() {
+		return packet.GroupMAC(a.As16())
+	}
+	b := a.As4()
+	return packet.MAC{0x01, 0x00, 0x5e, b[1] & 0x7f, b[2], b[3]}
 }
 
 // hop is the index of a next hop, which PA from asks for.

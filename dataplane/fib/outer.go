@@ -38,8 +38,14 @@ func (a *Adj) outer(src *PA, mtu uint16) {
 	a.Len = uint8(len(h))
 	a.V6 = src.V6
 	a.Port = src.Port
-	a.Limit = mtu - Overhead4
-	if src.V6 {
-		a.Limit = mtu - Overhead6
+	a.Limit = innerLimit(mtu, src.V6)
+}
+
+// innerLimit is the largest inner IP packet in bytes that fits into an outer one of
+// mtu bytes (M5).
+func innerLimit(mtu uint16, v6 bool) uint16 {
+	if v6 {
+		return max(mtu, Overhead6) - Overhead6
 	}
+	return max(mtu, Overhead4) - Overhead4
 }

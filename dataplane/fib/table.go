@@ -6,6 +6,8 @@ import (
 	"math/bits"
 	"math/rand/v2"
 	"slices"
+
+	"paca/dataplane/packet"
 )
 
 // A table is a directory of chunks of one size. A key's hash is a fraction of the
@@ -222,7 +224,7 @@ func (s slot4) hash(spread uint64) uint64 { return mix(s.key, spread) }
 func (s slot4) same(o slot4) bool         { return s.key == o.key }
 func (s slot4) is(o slot4) bool           { return s.Entry.is(&o.Entry) }
 
-// find4 finds the record of a CA. It, find6 and findDomain are home and find once
+// find4 finds the record of a CA. It, find6 and findSubnet are home and find once
 // more, since a call by way of an interface costs as much as they do.
 func find4(t *table[slot4], rd, ca uint32) *Entry {
 	if rd == 0 {
@@ -276,22 +278,43 @@ func find6(t *table[slot6], rd uint32, ca *[16]byte) *Entry {
 	}
 }
 
-// subnetSlot gives a VSID its routing domain.
-type subnetSlot struct{ vsid, rd uint32 } // VSID 0: empty
+// subnetSlot gives a VSID its routing domain and its Subnet.
+type subnetSlot struct{ vsid, rd, at uint32 } // VSID 0: empty
 
 func (s subnetSlot) empty() bool               { return s.vsid == 0 }
 func (s subnetSlot) hash(spread uint64) uint64 { return mix(uint64(s.vsid), spread) }
 func (s subnetSlot) same(o subnetSlot) bool    { return s.vsid == o.vsid }
 func (s subnetSlot) is(o subnetSlot) bool      { return s == o }
 
-// findDomain finds the routing domain of a VSID, or 0.
-func findDomain(t *table[subnetSlot], vsid uint32) uint32 {
+// findSubnet finds a VSID; there is none if the slot is empty.
+func findSubnet(t *table[subnetSlot], vsid uint32) *subnetSlot {
 	at, rest := bits.Mul64(mix(uint64(vsid), t.spread), uint64(len(t.chunks)))
 	c := t.chunks[at]
 	for i := rest >> (64 - chunkBits); ; i++ {
 		s := &c[i%chunkSlots]
 		if s.vsid == vsid || s.vsid == 0 {
-			return s.rd // an empty slot's is 0
+			return s
 		}
 	}
 }
+
+// slotMAC is a record without a CA.
+type slotMAC struct {
+	key  uint64 // of macKey; 0: empty
+	vsid uint32
+	Entry
+}
+
+// macKey is never 0.
+func macKey(mac packet.MAC, v6 bool) uint64 {
+	key := uint64(binary.BigEndian.Uint32(mac[:]))<<32 | uint64(binary.BigEndian.Uint16(mac[4:]))<<16 | 1
+	if v6 {
+		key |= 2
+	}
+	return key
+}
+
+func (s slotMAC) empty() bool               { return s.key == 0 }
+func (s slotMAC) hash(spread uint64) uint64 { return mix(s.key^uint64(s.vsid)<<40, spread) }
+func (s slotMAC) same(o slotMAC) bool       { return s.key == o.key && s.vsid == o.vsid }
+func (s slotMAC) is(o slotMAC) bool         { return s.Entry.is(&o.Entry) }

@@ -296,7 +296,7 @@ func TestTwin(t *testing.T) {
 	}
 	t.Logf("%d hits; adjacencies by state: %v", hits, states)
 	for s := AdjNoRoute; s <= AdjReady; s++ {
-		if states[s] < 100 {
+		if states[s] < 100 && s != AdjDuplicate { // which policy does not tell
 			t.Errorf("state %d met %d times: the generator is too tame", s, states[s])
 		}
 	}

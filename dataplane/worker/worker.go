@@ -60,7 +60,21 @@ type Config struct {
 	TxQueue  int                      // this worker's transmit queue on every port
 	Adaptive bool                     // sleep when nothing arrives
 	Wake     func()                   // called after a Punt, at most once per burst; must not block
+	Router   Router
+	NVE      bool                 // the control plane wants strays and NVE messages; they are dropped otherwise (N12)
+	Now      func() time.Duration // a clock that only grows, for rate limits; nil: the machine's
 }
+
+// Router is how the distributed router behaves.
+type Router struct {
+	KeepTTL    bool // do not count TTL and hop limit down between virtual subnets (L14)
+	AnswerPing bool // answer echo requests to its own CA (L11)
+	ClampMSS   bool // lower TCP's maximum segment size to what fits (M13)
+	ErrorRate  int  // ICMP errors per second and port; 0: DefaultErrorRate (M9)
+}
+
+// DefaultErrorRate is Router.ErrorRate where that is 0.
+const DefaultErrorRate = 100
 
 // Worker is one poll-mode worker. New makes it, one goroutine locked to its
 // thread runs it.
