@@ -16,7 +16,7 @@ import (
 )
 
 // L15, L12: two VMs of one host and VSID, nothing on the wire.
-func TestL15LocalDelivery(t *testing.T) {
+func TestL12_L15LocalDelivery(t *testing.T) {
 	r := newRig(t, testPolicy(), nvgre.Config{})
 	f := unhex(inner1)
 	f[33] = 13
@@ -28,7 +28,7 @@ func TestL15LocalDelivery(t *testing.T) {
 }
 
 // L30: equal CAs in two tenants; the VSID comes from the port alone.
-func TestL30TenantsApart(t *testing.T) {
+func TestL17_L23_L30TenantsApart(t *testing.T) {
 	r := newRig(t, testPolicy(), nvgre.Config{})
 	red := unhex(inner1)
 	copy(red[6:], macRed1[:])
@@ -59,7 +59,7 @@ func TestW7TagsStripped(t *testing.T) {
 }
 
 // A1, A2: the proxy answers with the remote VM's own MAC. A3: the router's.
-func TestA2ARPAnswered(t *testing.T) {
+func TestA1_A2_A3ARPAnswered(t *testing.T) {
 	r := newRig(t, testPolicy(), nvgre.Config{})
 	for _, c := range []struct {
 		last byte
@@ -180,7 +180,7 @@ func TestL16HeldThenFailed(t *testing.T) {
 	r.balance(0)
 }
 
-// M5: 1458 bytes of IP pass, 1459 do not (see TestNamedDrops).
+// M5: 1458 bytes of IP pass, 1459 do not (see fatals).
 func TestM5LargestPasses(t *testing.T) {
 	r := newRig(t, testPolicy(), nvgre.Config{})
 	f := make([]byte, 14+1458)

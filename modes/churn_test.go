@@ -15,7 +15,7 @@ import (
 // Policy changes as fast as it can while packets pass: none is lost, none goes
 // where it never should, and of a set that moves two VMs at once no burst ever
 // sees half. The core of live migration (L40).
-func TestNothingLostOrMisdeliveredWhilePolicyChanges(t *testing.T) {
+func TestL40NothingLostOrMisdeliveredWhilePolicyChanges(t *testing.T) {
 	set := testPolicy()
 	r := newRig(t, set, nvgre.Config{})
 	book := fibtest.Book(t, set)

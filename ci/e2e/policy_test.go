@@ -114,7 +114,7 @@ func TestFiveStepsOfHNV(t *testing.T) {
 
 // A record's PA changes back and forth under a 100 Hz ping to another CA, which
 // loses nothing; and under garbage on the control socket.
-func TestOthersDoNotNotice(t *testing.T) {
+func TestL40OthersDoNotNotice(t *testing.T) {
 	l := newLab(t, false)
 	l.bareHosts()
 	l.fiveSteps()

@@ -13,7 +13,7 @@ import (
 )
 
 // The demo's configuration, a tenant's own kernel at both ends.
-func TestTraffic(t *testing.T) {
+func TestA2_A5_W9_W19Traffic(t *testing.T) {
 	l := newLab(t, false)
 	l.examples()
 
@@ -72,7 +72,7 @@ func TestTraffic(t *testing.T) {
 
 // The same picture over IPv6 provider addresses: the next hops are resolved by
 // neighbor discovery with the router's kernel, and the way carries 20 bytes less.
-func TestTrafficOverIPv6(t *testing.T) {
+func TestW9_W19TrafficOverIPv6(t *testing.T) {
 	l := newLab(t, false)
 	if err := l.UseIPv6Provider(); err != nil {
 		t.Fatal(err)
@@ -123,7 +123,7 @@ func (l *lab) transfer(t *testing.T, client, server, to string) {
 
 // L17, L30: two tenants with the same addresses. What Blue sends arrives in Blue,
 // the same number of times, and never in Red.
-func TestIsolation(t *testing.T) {
+func TestL17_L30Isolation(t *testing.T) {
 	l := newLab(t, false)
 	l.examples()
 	mark := []byte("only for Blue")[:12]

@@ -126,7 +126,7 @@ var vectors = []struct {
 	},
 }
 
-func TestVectors(t *testing.T) {
+func TestW1_W2_W3_W6_W10_W11_W12_W13_W14Vectors(t *testing.T) {
 	for _, v := range vectors {
 		t.Run(v.name, func(t *testing.T) {
 			l := newLab(t, true)
@@ -396,7 +396,7 @@ func (l *lab) frames(kind string, open func() (blue, red, router *topo.Wire)) {
 }
 
 // L15: two VMs of one virtual subnet on one host meet without the wire.
-func TestSameHost(t *testing.T) {
+func TestL12_L15SameHost(t *testing.T) {
 	l := newLab(t, true)
 	const thirdMAC = "10:10:10:10:12:05"
 	config := fmt.Sprintf(hostFile, 6001, "hash", l.socket(topo.Host1), "af_packet") +

@@ -123,7 +123,7 @@ func fromVM() []byte {
 // From start to first packet: the PA is announced (A13), the next hop asked for
 // in the PA's VLAN (W11, L16), the packet that came too early goes out when the
 // answer is there.
-func TestNextHopResolvedThenHeldPacketLeaves(t *testing.T) {
+func TestA13_L16_W11NextHopResolvedThenHeldPacketLeaves(t *testing.T) {
 	b := newBench(t)
 	b.c.start(b.now)
 	b.vm.Inject(0, fromVM())
@@ -171,7 +171,7 @@ func TestNextHopResolvedThenHeldPacketLeaves(t *testing.T) {
 
 // A next hop that does not answer: the packet on hold is dropped by name, and
 // the next hop asked for again.
-func TestNextHopFailsAndIsAskedAgain(t *testing.T) {
+func TestL16NextHopFailsAndIsAskedAgain(t *testing.T) {
 	b := newBench(t)
 	b.c.start(b.now)
 	b.vm.Inject(0, fromVM())
@@ -191,7 +191,7 @@ func TestNextHopFailsAndIsAskedAgain(t *testing.T) {
 }
 
 // P14: a claim of a PA is logged and changes nothing.
-func TestDuplicateProviderAddress(t *testing.T) {
+func TestP14DuplicateProviderAddress(t *testing.T) {
 	b := newBench(t)
 	claim := packet.AppendARP(nil, &packet.ARPFrame{DstMAC: packet.Broadcast, SrcMAC: routerMAC, VLAN: 7, ARPFields: packet.ARPFields{
 		Op: packet.ARPOpReply, SenderMAC: routerMAC, SenderIP: [4]byte{192, 168, 1, 10}, TargetIP: [4]byte{192, 168, 1, 10},

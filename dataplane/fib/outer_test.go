@@ -58,7 +58,7 @@ func complete(a *Adj, pa *Remote, inner []byte) []byte {
 }
 
 // W1, W2, W10-W14 by somebody else's reading: gopacket takes the header apart.
-func TestW1OuterHeader(t *testing.T) {
+func TestW1_W2_W10_W11_W12_W13_W14OuterHeader(t *testing.T) {
 	inner := packet.AppendARP(nil, &packet.ARPFrame{DstMAC: packet.MAC{2, 5}, SrcMAC: packet.MAC{2, 6}})
 	for _, c := range []struct {
 		name     string
@@ -143,7 +143,7 @@ func TestW1OuterHeader(t *testing.T) {
 }
 
 // M5: what a VM may send is the uplink's MTU less what NVGRE takes (W19).
-func TestM5Limit(t *testing.T) {
+func TestM1_M3_M5_W19Limit(t *testing.T) {
 	for _, c := range []struct {
 		mtu    int
 		source uint16

@@ -137,7 +137,7 @@ func TestOneRecord(t *testing.T) {
 
 // P20, P21: a router record names the MAC of the distributed router in one
 // virtual subnet, all others have the default.
-func TestP21RouterMAC(t *testing.T) {
+func TestA3_P21RouterMAC(t *testing.T) {
 	set := &policy.Set{
 		VirtualSubnets: []policy.VirtualSubnet{
 			{VSID: 6001, RDID: policy.RDID{1}, Prefixes: []netip.Prefix{prefix("10.1.1.0/24"), prefix("fd00:1::/64")}},

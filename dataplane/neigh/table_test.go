@@ -427,7 +427,7 @@ func TestWantRefusesWhatNoNeighbourHas(t *testing.T) {
 	s.want()
 }
 
-func TestAnnounce(t *testing.T) {
+func TestA13Announce(t *testing.T) {
 	const (
 		arp = " port 3 02:00:00:00:01:0a > ff:ff:ff:ff:ff:ff vlan 103 ARP 1 192.168.1.10 is 02000000010a, who is 192.168.1.10 (000000000000)"
 		na  = " port 3 02:00:00:00:01:0a > 33:33:00:00:00:01 2001:db8:1::10 > ff02::1 NA 0x20 2001:db8:1::10 [ICMPv6Option(TargetAddress:02:00:00:00:01:0a)]"

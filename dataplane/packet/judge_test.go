@@ -79,7 +79,7 @@ var (
 	ip6B       = [16]byte{0: 0xfd, 3: 1, 13: 0xaa, 14: 0xbb, 15: 0x12}
 )
 
-func TestARPFrames(t *testing.T) {
+func TestA4ARPFrames(t *testing.T) {
 	for _, vlan := range []uint16{0, 103, 0x6067} {
 		request := ARPFrame{DstMAC: Broadcast, SrcMAC: macA, VLAN: vlan,
 			ARPFields: ARPFields{Op: ARPOpRequest, SenderMAC: macA, SenderIP: ip4A, TargetIP: ip4B}}
@@ -173,7 +173,7 @@ func TestNSFrames(t *testing.T) {
 	}
 }
 
-func TestNAFrames(t *testing.T) { // A9
+func TestA9NAFrames(t *testing.T) { // A9
 	for _, f := range []NAFrame{
 		{DstMAC: macA, SrcMAC: macB, Src: ip6B, Dst: ip6A, Target: ip6B, TargetMAC: macB, Flags: NDSolicited | NDOverride},
 		{DstMAC: macA, SrcMAC: macB, VLAN: 0x6067, Src: ip6B, Dst: ip6A, Target: ip6B, TargetMAC: macB, Flags: NDRouter | NDSolicited | NDOverride},
@@ -444,7 +444,7 @@ func bytesOf(r *rand.Rand, n int) []byte {
 }
 
 // gopacket reads the NVGRE vectors (W2, W3).
-func TestVectorsJudged(t *testing.T) {
+func TestW2_W3VectorsJudged(t *testing.T) {
 	for _, v := range []string{vector1, vector2, vector3} {
 		frame := unhex(v)
 		gre := layer[*layers.GRE](t, decode(t, frame))

@@ -118,7 +118,7 @@ func TestA10Short(t *testing.T) {
 }
 
 // RFC 6980: no fragment header, not even on a whole message.
-func TestNDFragmented(t *testing.T) {
+func TestA10Fragmented(t *testing.T) {
 	frame := append(bytes.Clone(goodNS[:atND]), make([]byte, IPv6FragmentLen)...)
 	frame = append(frame, goodNS[atND:]...)
 	ip := IPv6(frame[EthernetLen:])

@@ -8,7 +8,7 @@ import (
 	"paca/dataplane/packet"
 )
 
-func TestGuestARPAnswers(t *testing.T) {
+func TestA1_A2_A3_A4_A7ARPAnswers(t *testing.T) {
 	for _, c := range []struct {
 		rule           string
 		dst            packet.MAC
@@ -41,7 +41,7 @@ func TestGuestARPAnswers(t *testing.T) {
 	checkARPReply(t, after, 0, macPeer, "10.1.1.12", macVM, "10.1.1.11")
 }
 
-func TestGuestARPVerdicts(t *testing.T) {
+func TestL2_L3_A5_A6_A7_A8ARPVerdicts(t *testing.T) {
 	request := func(sender, target string) []byte {
 		return arp(packet.Broadcast, macVM, 0, 1, macVM, sender, target)
 	}
@@ -86,7 +86,7 @@ func TestGuestARPVerdicts(t *testing.T) {
 	}
 }
 
-func TestGuestNDAnswers(t *testing.T) {
+func TestA1_A3_A7_A9NDAnswers(t *testing.T) {
 	const solicited, dad = packet.NDSolicited | packet.NDOverride, packet.NDOverride
 	for _, c := range []struct {
 		rule     string
@@ -117,7 +117,7 @@ func TestGuestNDAnswers(t *testing.T) {
 	}
 }
 
-func TestGuestNDVerdicts(t *testing.T) {
+func TestL2_L3_A5_A6_A7_A8_A10_A12NDVerdicts(t *testing.T) {
 	const from, peer = "fd00:1::11", "fd00:1::12"
 	good := func() []byte { return ns(macVM, 0, from, peer) }
 	// A fragment header between IPv6 and the solicitation, of a packet in one piece.

@@ -61,7 +61,7 @@ func TestA13Answers(t *testing.T) {
 	}
 }
 
-func TestProviderVerdicts(t *testing.T) {
+func TestA13_P14ProviderVerdicts(t *testing.T) {
 	learned := Verdict{Learn: true}
 	duplicate := Verdict{Drop: count.PADuplicate, Learn: true}
 	foreign := refused(count.PAForeign)
