@@ -8,7 +8,8 @@ import (
 // Apply makes all changes or none. Their order does not matter; two changes of
 // one Key are a Fault. What holds after the whole set must satisfy every rule.
 // applied is what really changed, as Put and Delete with whole objects, in the
-// order of changes. err joins Faults, whose Index is that of the change.
+// order of changes; behind them come the Dynamic records that gave way to Static
+// ones of their CA (A17). err joins Faults, whose Index is that of the change.
 func (b *Book) Apply(changes []Change) (applied []Change, err error) {
 	t := trip{book: b, changes: changes}
 	if err := t.run(); err != nil {
@@ -149,7 +150,8 @@ func (t *trip) readRecord(c *Change, r *LookupRecord) {
 		t.ids[id] = t.index
 	}
 	n := t.book.records.find(id)
-	if !t.verb(c, n != 0) {
+	gives := n != 0 && c.Verb != Delete && r.Type == Static && t.book.records.slot(n).typ == Dynamic // A17
+	if !t.verb(c, n != 0 && !(gives && c.Verb == Add)) {
 		return
 	}
 	if c.Verb != Delete {
@@ -165,7 +167,7 @@ func (t *trip) readRecord(c *Change, r *LookupRecord) {
 	old := t.book.records.record(n)
 	if c.Verb == Delete {
 		t.replace(old, nil)
-	} else if old.Type != r.Type {
+	} else if old.Type != r.Type && !gives {
 		t.fault("type", "P5", "a record stays %v for life: delete it and add it anew", old.Type)
 	} else if old != *r {
 		t.replace(old, c.Object)
@@ -335,7 +337,8 @@ func (t *trip) change() {
 				t.do(s.from, s.to)
 				continue
 			}
-			if n := t.book.records.at[identityOf(o.VSID, o.CA, o.MAC).place()]; n != 0 {
+			n := t.book.records.at[identityOf(o.VSID, o.CA, o.MAC).place()]
+			if n != 0 && !(o.Type == Static && t.giveWay(n)) {
 				t.at(KindLookupRecord, s.index)
 				t.cause(ErrExists, "ca", "P6", "%s already has the CA", name(t.book.records.record(n)))
 				continue
@@ -351,6 +354,18 @@ func (t *trip) change() {
 			t.do(nil, s.to)
 		}
 	}
+}
+
+// giveWay takes out the record in slot n, which has the CA of a Static one that
+// comes, if it was only learned (A17) and the set says nothing of it.
+func (t *trip) giveWay(n uint32) bool {
+	r := t.book.records.record(n)
+	if _, named := t.ids[identityOf(r.VSID, r.CA, r.MAC)]; named || r.Type != Dynamic || len(t.book.pinned) > 0 && t.book.Pinned(r.Key()) {
+		return false
+	}
+	t.do(r, nil)
+	t.applied = append(t.applied, Change{Delete, r})
+	return true
 }
 
 func (t *trip) check() {

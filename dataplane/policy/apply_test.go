@@ -145,6 +145,67 @@ func TestApply(t *testing.T) {
 	}
 }
 
+// What was learned gives way to what is said, by whatever verb it is said, unless
+// the same set says something of it too.
+func TestA17StaticWins(t *testing.T) {
+	static := LookupRecord{VSID: MinVSID, CA: addr("10.1.1.77"), MAC: mac(7), PA: addr("192.168.1.10")}
+	learned := static
+	learned.Type = Dynamic
+	theirs := learned
+	theirs.MAC = mac(8)
+	moved := theirs
+	moved.PA = addr("192.168.1.99")
+	const (
+		own   = "lookup_record 10.1.1.77 with MAC 02:00:00:00:00:07 in VSID 4096"
+		other = "lookup_record 10.1.1.77 with MAC 02:00:00:00:00:08 in VSID 4096"
+	)
+	for _, c := range []struct {
+		name    string
+		there   LookupRecord
+		changes []Change
+		want    string
+	}{
+		{"put", learned, []Change{{Put, static}}, "put " + own},
+		{"add", learned, []Change{{Add, static}}, "put " + own},
+		{"replace", learned, []Change{{Replace, static}}, "put " + own},
+		{"put, of another MAC", theirs, []Change{{Put, static}}, "put " + own + "; delete " + other},
+		{"add, of another MAC", theirs, []Change{{Add, static}}, "put " + own + "; delete " + other},
+		{"and is deleted by name", theirs, []Change{{Put, static}, {Delete, theirs}}, "put " + own + "; delete " + other},
+		{"and is said to move", theirs, []Change{{Put, static}, {Put, moved}}, "lookup_record[0].ca: " + other + " already has the CA (P6)"},
+		{"and is said to stay", theirs, []Change{{Put, static}, {Put, theirs}}, "lookup_record[0].ca: " + other + " already has the CA (P6)"},
+		{"the other way", static, []Change{{Put, learned}}, "lookup_record[0].type: a record stays static for life: delete it and add it anew (P5)"},
+		{"the other way, of another MAC", static, []Change{{Put, theirs}}, "lookup_record[0].ca: " + own + " already has the CA (P6)"},
+		{"learned twice", learned, []Change{{Put, theirs}}, "lookup_record[0].ca: " + own + " already has the CA (P6)"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := goodBook(t)
+			if _, err := b.Apply([]Change{{Put, c.there}}); err != nil {
+				t.Fatal(err)
+			}
+			before := b.Set()
+			_, checkErr := b.Check(c.changes)
+			if !reflect.DeepEqual(before, b.Set()) {
+				t.Error("Check changed the Book")
+			}
+			applied, err := b.Apply(c.changes)
+			got := fmt.Sprint(err)
+			if err == nil {
+				var done []string
+				for _, a := range applied {
+					done = append(done, [...]string{Put: "put ", Delete: "delete "}[a.Verb]+name(a.Object))
+				}
+				got = strings.Join(done, "; ")
+				if r, ok := b.Holder(static.VSID, static.CA); !ok || r != static {
+					t.Errorf("the CA is %v's", r)
+				}
+			}
+			if got != c.want || fmt.Sprint(err) != fmt.Sprint(checkErr) {
+				t.Errorf("says %s (Check: %v)\nwant %s", got, checkErr, c.want)
+			}
+		})
+	}
+}
+
 // What the host's file says is changed in the host's file.
 func TestPin(t *testing.T) {
 	b, s := goodBook(t), goodSet()
@@ -212,6 +273,20 @@ func TestRecords(t *testing.T) {
 	}
 	for range b.Records() {
 		break
+	}
+	for v := range b.subnets {
+		for r := range b.RecordsIn(v) {
+			if !seen[r] || r.VSID != v {
+				t.Errorf("%v in VSID %d", r, v)
+			}
+			if h, ok := b.Holder(v, r.CA); !r.CA.IsUnspecified() && (!ok || h != r) {
+				t.Errorf("CA of %v is %v's", r, h)
+			}
+			delete(seen, r)
+		}
+	}
+	if len(seen) > 0 {
+		t.Errorf("in no virtual subnet: %v", seen)
 	}
 	for k := Kind(0); k <= numKinds; k++ {
 		n, last := 0, Key("")

@@ -201,6 +201,25 @@ func (b *Book) Records() iter.Seq[LookupRecord] {
 	}
 }
 
+// RecordsIn is Records of one virtual subnet.
+func (b *Book) RecordsIn(v VSID) iter.Seq[LookupRecord] {
+	return func(yield func(LookupRecord) bool) {
+		for n := range b.records.in(v) {
+			if !yield(b.records.record(n)) {
+				return
+			}
+		}
+	}
+}
+
+// Holder is the record that has a concrete CA, whatever its MAC (P6).
+func (b *Book) Holder(v VSID, ca netip.Addr) (LookupRecord, bool) {
+	if n := b.records.at[identityOf(v, ca, packet.MAC{}).place()]; n != 0 {
+		return b.records.record(n), true
+	}
+	return LookupRecord{}, false
+}
+
 // Objects is what All yields of each of these kinds, of all if none is named, one
 // kind after the other.
 func (b *Book) Objects(kinds ...Kind) (all []Object) {

@@ -76,16 +76,17 @@ func (w twin) apply(pinned map[Key]bool, changes []Change) (after twin, applied 
 			plain = false
 		}
 		r, isRecord := c.Object.(LookupRecord)
+		given := exists && isRecord && r.Type == Static && old.(LookupRecord).Type == Dynamic // A17
 		switch {
 		case seen[k]:
 			bad(nil)
-		case c.Verb == Add && exists:
+		case c.Verb == Add && exists && !given:
 			bad(ErrExists)
 		case (c.Verb == Replace || c.Verb == Delete) && !exists:
 			bad(ErrNotFound)
 		case c.Verb == Delete && k.Kind() == KindGlobal:
 			bad(nil)
-		case c.Verb != Delete && exists && isRecord && old.(LookupRecord).Type != r.Type:
+		case c.Verb != Delete && exists && isRecord && old.(LookupRecord).Type != r.Type && !given:
 			bad(nil)
 		case c.Verb != Delete && exists && reflect.DeepEqual(old, c.Object):
 		case exists && pinned[k]:
@@ -99,6 +100,17 @@ func (w twin) apply(pinned map[Key]bool, changes []Change) (after twin, applied 
 		}
 		seen[k] = true
 		plain = plain && (c.Verb == Delete || !wrong(c.Object))
+	}
+	for _, c := range slices.Clone(applied) {
+		if r, ok := c.Object.(LookupRecord); ok && c.Verb == Put && r.Type == Static {
+			for k, o := range after {
+				d, ok := o.(LookupRecord)
+				if ok && d.Type == Dynamic && d.VSID == r.VSID && d.CA == r.CA && !seen[k] && !pinned[k] {
+					delete(after, k)
+					applied = append(applied, Change{Delete, d})
+				}
+			}
+		}
 	}
 	faults = append(faults, after.set().Validate())
 	return after, applied, plain, errors.Join(faults...)
@@ -158,8 +170,8 @@ func randomObject(r *rand.Rand) Object {
 		rec.CA = pick(r, addr("fd00::2"), addr("fd00::1"), addr("fd00:0:0:1::2"))
 	case 2:
 		rec.CA, rec.PA = netip.AddrFrom4([4]byte{10, 0, byte(r.IntN(3)), 1}), RouterPA
-	case 3:
-		rec.Type = pick(r, Dynamic, numRecordTypes)
+	case 3, 4:
+		rec.Type = pick(r, Dynamic, Dynamic, Dynamic, numRecordTypes)
 	}
 	return rec
 }
@@ -182,7 +194,14 @@ func randomChanges(r *rand.Rand, now twin) []Change {
 	keys := slices.Sorted(maps.Keys(now))
 	changes := make([]Change, n)
 	for i := range changes {
-		switch r.IntN(10) {
+		switch r.IntN(12) {
+		case 10, 11: // who has a CA, and how he came by it (P5, P6, A17)
+			rival := now[pick(r, keys...)]
+			if rec, ok := rival.(LookupRecord); ok {
+				rec.MAC, rec.Type = mac(byte(1+r.IntN(3))), pick(r, Static, Dynamic)
+				rival = rec
+			}
+			changes[i] = Change{pick(r, Put, Put, Add), rival}
 		case 0, 1, 2:
 			changes[i] = Change{Delete, now[pick(r, keys...)]}
 		case 3, 4:

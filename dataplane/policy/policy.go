@@ -96,8 +96,8 @@ type RecordType uint8
 
 // The record types with the values HNV gives them (P22).
 const (
-	Static RecordType = iota
-	Dynamic
+	Static  RecordType = iota
+	Dynamic            // learned by the VM's host; gives way to a Static one of its CA (A17)
 	GatewayWildcard
 	L2Only
 	numRecordTypes
