@@ -63,14 +63,20 @@ type lab struct {
 	dir string
 }
 
-// newLab builds a picture for one test and takes it down with it.
+// newLab builds the plain picture for one test and takes it down with it.
 func newLab(t *testing.T, silent bool) *lab {
+	t.Helper()
+	return newLabWith(t, topo.Options{Silent: silent})
+}
+
+// newLabWith builds a picture with more in it.
+func newLabWith(t *testing.T, o topo.Options) *lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("SKIP: needs root")
 	}
-	instance := fmt.Sprintf("e2e%d", os.Getpid())
-	net, err := topo.New(topo.Options{Instance: instance, Silent: silent})
+	o.Instance = fmt.Sprintf("e2e%d", os.Getpid())
+	net, err := topo.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +96,7 @@ func newLab(t *testing.T, silent bool) *lab {
 		if err := net.Close(); err != nil {
 			t.Error(err)
 		}
-		if left := topo.Leftovers(instance); len(left) > 0 {
+		if left := topo.Leftovers(o.Instance); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
 		_ = os.RemoveAll(dir)

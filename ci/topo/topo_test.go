@@ -20,10 +20,16 @@ func TestMain(m *testing.M) {
 
 func build(t *testing.T, silent bool) *Topology {
 	t.Helper()
+	return buildWith(t, Options{Silent: silent})
+}
+
+func buildWith(t *testing.T, o Options) *Topology {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("SKIP: needs root")
 	}
-	net, err := New(Options{Instance: fmt.Sprintf("topo%d", os.Getpid()), Silent: silent})
+	o.Instance = fmt.Sprintf("topo%d", os.Getpid())
+	net, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,17 +37,16 @@ func build(t *testing.T, silent bool) *Topology {
 		if err := net.Close(); err != nil {
 			t.Error(err)
 		}
-		if left := Leftovers(net.instance); len(left) > 0 {
+		if left := Leftovers(net.Instance); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
 	})
 	return net
 }
 
-// The picture without pacad: with addresses lent to the hosts' kernels, the
-// router carries what goes between them, in both families.
-func TestRouterForwards(t *testing.T) {
-	net := build(t, false)
+// lend gives the hosts' kernels the provider addresses.
+func lend(t *testing.T, net *Topology) {
+	t.Helper()
 	for _, h := range []struct{ host, addr4, addr6, via4, via6 string }{
 		{Host1, PA1, "2001:db8:1::10", "192.168.1.1", "2001:db8:1::1"},
 		{Host2, PA2, "2001:db8:2::20", "192.168.2.1", "2001:db8:2::1"},
@@ -58,6 +63,13 @@ func TestRouterForwards(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The picture without pacad: with addresses lent to the hosts' kernels, the
+// router carries what goes between them, in both families.
+func TestRouterForwards(t *testing.T) {
+	net := build(t, false)
+	lend(t, net)
 	for _, to := range []string{PA2, "2001:db8:2::20"} {
 		if out, err := net.Command(t.Context(), Host1, "ping", "-c1", "-W2", to).CombinedOutput(); err != nil {
 			t.Errorf("ping %s: %v\n%s", to, err, out)
@@ -65,11 +77,66 @@ func TestRouterForwards(t *testing.T) {
 	}
 }
 
+// With a hop that carries less, a router says so.
+func TestHop(t *testing.T) {
+	net := buildWith(t, Options{Hop: 1400})
+	lend(t, net)
+	for _, to := range []string{PA2, "2001:db8:2::20"} {
+		if out, err := net.Command(t.Context(), Host1, "ping", "-c1", "-W2", "-s", "1200", to).CombinedOutput(); err != nil {
+			t.Errorf("ping %s: %v\n%s", to, err, out)
+		}
+		out, err := net.Command(t.Context(), Host1, "ping", "-c1", "-W2", "-M", "do", "-s", "1420", to).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "mtu = 1400") && !strings.Contains(string(out), "mtu=1400") {
+			t.Errorf("ping %s, too big: %v\n%s", to, err, out)
+		}
+	}
+}
+
+// A VM that can move is on one host's wire, or the other's.
+func TestMove(t *testing.T) {
+	net := buildWith(t, Options{Silent: true, Movable: []string{Blue1}})
+	vm, err := net.Open(Blue1, "eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer vm.Close()
+	wires := map[string]*Wire{}
+	for _, host := range []string{Host1, Host2} {
+		if wires[host], err = net.Open(host, Blue1); err != nil {
+			t.Fatal(err)
+		}
+		defer wires[host].Close()
+	}
+	frame := append([]byte{2, 0, 0, 0, 1, 1, 0x10, 0x10, 0x10, 0x10, 0x11, 0x05, 0x88, 0xb5}, make([]byte, 46)...)
+	answer := append([]byte{0x10, 0x10, 0x10, 0x10, 0x11, 0x05, 2, 0, 0, 0, 1, 1, 0x88, 0xb5}, make([]byte, 46)...)
+	for _, on := range []string{Host1, Host2, Host1} {
+		if err := net.Move(Blue1, on); err != nil {
+			t.Fatal(err)
+		}
+		if err := vm.Send(frame); err != nil {
+			t.Fatal(err)
+		}
+		for host, w := range wires {
+			got, err := w.Recv(200 * time.Millisecond)
+			if (err == nil) != (host == on) {
+				t.Errorf("on %s: at %s %x, %v", on, host, got, err)
+			}
+			if err := w.Send(answer); err != nil {
+				t.Fatal(err)
+			}
+			got, err = vm.Recv(200 * time.Millisecond)
+			if (err == nil) != (host == on) {
+				t.Errorf("on %s: from %s %x, %v", on, host, got, err)
+			}
+		}
+	}
+}
+
 // Same CA, same picture: without pacad no VM reaches another, and each has the
 // MAC that policy gives it.
 func TestVMsAreAlone(t *testing.T) {
-	net := build(t, false)
-	for _, vm := range VMs {
+	net := buildWith(t, Options{Subnet2: true, Movable: []string{Blue1}})
+	for _, vm := range net.VMs() {
 		out, err := net.Command(t.Context(), vm.Name, "ip", "-o", "link", "show", "eth0").CombinedOutput()
 		if err != nil || !strings.Contains(string(out), vm.MAC) || !strings.Contains(string(out), "mtu 1458") {
 			t.Errorf("%s: %v\n%s", vm.Name, err, out)
@@ -120,10 +187,10 @@ func TestWire(t *testing.T) {
 
 func TestSecondOfOneNameIsRefused(t *testing.T) {
 	net := build(t, true)
-	if _, err := New(Options{Instance: net.instance}); !errors.Is(err, ErrExists) {
+	if _, err := New(Options{Instance: net.Instance}); !errors.Is(err, ErrExists) {
 		t.Errorf("second New: %v", err)
 	}
-	if len(Leftovers(net.instance)) != len(namespaces) {
+	if len(Leftovers(net.Instance)) != 7 {
 		t.Error("the refused second took the first one down")
 	}
 }

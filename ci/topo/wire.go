@@ -26,7 +26,7 @@ type Wire struct {
 // Open takes hold of an interface of a namespace.
 func (t *Topology) Open(ns, iface string) (*Wire, error) {
 	w := &Wire{}
-	err := t.enter(ns, func() (err error) {
+	err := t.Enter(ns, func() (err error) {
 		w.fd, err = rawSocket(iface)
 		return err
 	})
@@ -36,9 +36,9 @@ func (t *Topology) Open(ns, iface string) (*Wire, error) {
 	return w, nil
 }
 
-// enter runs f on one thread inside the namespace; a socket made there belongs
+// Enter runs f on one thread inside the namespace; a socket made there belongs
 // to the namespace for good. The thread comes back before it serves anyone else.
-func (t *Topology) enter(ns string, f func() error) error {
+func (t *Topology) Enter(ns string, f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
