@@ -30,7 +30,9 @@ const (
 
 	ICMPv4EchoReply           uint8 = 0
 	ICMPv4Unreachable         uint8 = 3
+	ICMPv4Redirect            uint8 = 5
 	ICMPv4EchoRequest         uint8 = 8
+	ICMPv4RouterAdvert        uint8 = 9
 	ICMPv4TimeExceeded        uint8 = 11
 	ICMPv4FragmentationNeeded uint8 = 4 // code of ICMPv4Unreachable
 
