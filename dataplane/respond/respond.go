@@ -1,6 +1,7 @@
 // Package respond is what paca answers in the network's place: towards a VM it
 // is the ARP and ND proxy of its virtual subnet (guest.go), towards the fabric
-// the owner of this host's PAs (provider.go). Each function looks at one frame,
+// the owner of this host's PAs (provider.go), towards both a router that sends
+// ICMP errors and echo replies (icmp.go). Each function looks at one frame,
 // turns it into the answer in place if there is one, and says what to do with
 // it; nothing is kept.
 //
