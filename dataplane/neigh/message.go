@@ -28,6 +28,7 @@ type Message struct {
 	Target    netip.Addr // who is asked for, or told
 	Solicited bool       // an answer to us, as far as the message says
 	Override  bool       // replaces a MAC known before
+	By        packet.MAC // who says it: ARP's sender, ND's Ethernet source
 }
 
 // Classify reads the ARP or neighbor discovery message in a frame that
@@ -45,6 +46,7 @@ func Classify(frame []byte, l *packet.Layout) (m Message, ok bool) {
 			SenderMAC: arp.SenderMAC(),
 			Target:    netip.AddrFrom4(arp.TargetIP()),
 			Override:  true,
+			By:        arp.SenderMAC(),
 		}
 		switch arp.Op() {
 		case packet.ARPOpRequest:
@@ -73,6 +75,7 @@ func Classify(frame []byte, l *packet.Layout) (m Message, ok bool) {
 				SenderMAC: mac,
 				Target:    netip.AddrFrom16(target),
 				Override:  true,
+				By:        packet.Ethernet(frame).Src(),
 			}, true
 		case packet.ICMPv6NeighborAdvert:
 			target, mac, _, flags, ok := packet.ParseNA(frame, l)
@@ -86,6 +89,7 @@ func Classify(frame []byte, l *packet.Layout) (m Message, ok bool) {
 				Target:    netip.AddrFrom16(target),
 				Solicited: flags&packet.NDSolicited != 0,
 				Override:  flags&packet.NDOverride != 0,
+				By:        packet.Ethernet(frame).Src(),
 			}, true
 		}
 	}

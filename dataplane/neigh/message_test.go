@@ -27,13 +27,13 @@ var messages = []struct {
 	want  Message // Kind 0: not a message
 }{
 	{"ARP request", arp(packet.Broadcast, 0, packet.ARPFields{Op: packet.ARPOpRequest, SenderMAC: mac1, SenderIP: router4b, TargetIP: ours4b}),
-		Message{ARPRequest, router4.Addr, mac1, ours4.Addr, false, true}},
+		Message{ARPRequest, router4.Addr, mac1, ours4.Addr, false, true, mac1}},
 	{"ARP reply to us", arp(ours4.MAC, 103, packet.ARPFields{Op: packet.ARPOpReply, SenderMAC: mac1, SenderIP: router4b, TargetMAC: ours4.MAC, TargetIP: ours4b}),
-		Message{ARPReply, router4.Addr, mac1, ours4.Addr, true, true}},
+		Message{ARPReply, router4.Addr, mac1, ours4.Addr, true, true, mac1}},
 	{"ARP reply to all", arp(packet.Broadcast, 0, packet.ARPFields{Op: packet.ARPOpReply, SenderMAC: mac1, SenderIP: router4b, TargetIP: router4b}),
-		Message{ARPReply, router4.Addr, mac1, router4.Addr, false, true}},
+		Message{ARPReply, router4.Addr, mac1, router4.Addr, false, true, mac1}},
 	{"ARP probe (RFC 5227)", arp(packet.Broadcast, 0, packet.ARPFields{Op: packet.ARPOpRequest, SenderMAC: mac1, TargetIP: ours4b}),
-		Message{ARPRequest, netip.IPv4Unspecified(), mac1, ours4.Addr, false, true}},
+		Message{ARPRequest, netip.IPv4Unspecified(), mac1, ours4.Addr, false, true, mac1}},
 	{"RARP's operation", arp(packet.Broadcast, 0, packet.ARPFields{Op: 3, SenderMAC: mac1, SenderIP: router4b, TargetIP: ours4b}), Message{}},
 	{"ARP of another network", func() []byte {
 		b := arp(packet.Broadcast, 0, packet.ARPFields{Op: 1, SenderMAC: mac1, SenderIP: router4b, TargetIP: ours4b})
@@ -41,13 +41,13 @@ var messages = []struct {
 		return b
 	}(), Message{}},
 	{"NS", packet.AppendNS(nil, &packet.NSFrame{DstMAC: packet.GroupMAC(packet.SolicitedNode(ours6b)), SrcMAC: mac1, Src: router6b, Dst: packet.SolicitedNode(ours6b), Target: ours6b}),
-		Message{NS, router6.Addr, mac1, ours6.Addr, false, true}},
+		Message{NS, router6.Addr, mac1, ours6.Addr, false, true, mac1}},
 	{"NS for duplicate address detection", packet.AppendNS(nil, &packet.NSFrame{DstMAC: packet.GroupMAC(packet.SolicitedNode(ours6b)), SrcMAC: mac1, Dst: packet.SolicitedNode(ours6b), Target: ours6b}),
-		Message{NS, netip.IPv6Unspecified(), packet.MAC{}, ours6.Addr, false, true}},
+		Message{NS, netip.IPv6Unspecified(), packet.MAC{}, ours6.Addr, false, true, mac1}},
 	{"NA to us", packet.AppendNA(nil, &packet.NAFrame{DstMAC: ours6.MAC, SrcMAC: mac1, VLAN: 7, Src: router6b, Dst: ours6b, Target: router6b, TargetMAC: mac1, Flags: packet.NDRouter | packet.NDSolicited}),
-		Message{NA, router6.Addr, mac1, router6.Addr, true, false}},
+		Message{NA, router6.Addr, mac1, router6.Addr, true, false, mac1}},
 	{"NA to all", packet.AppendNA(nil, &packet.NAFrame{DstMAC: packet.GroupMAC(packet.AllNodes), SrcMAC: mac1, Src: router6b, Dst: packet.AllNodes, Target: router6b, TargetMAC: mac1, Flags: packet.NDOverride}),
-		Message{NA, router6.Addr, mac1, router6.Addr, false, true}},
+		Message{NA, router6.Addr, mac1, router6.Addr, false, true, mac1}},
 	{"NA with a wrong checksum", func() []byte {
 		b := packet.AppendNA(nil, &packet.NAFrame{DstMAC: ours6.MAC, SrcMAC: mac1, Src: router6b, Dst: ours6b, Target: router6b, TargetMAC: mac1, Flags: packet.NDSolicited})
 		b[len(b)-1]++

@@ -1,13 +1,14 @@
 // Package neigh is address resolution on the provider side: which MAC has the
 // next hop of a provider address (L16), by ARP (RFC 826) and by IPv6 neighbor
-// discovery (RFC 4861).
+// discovery (RFC 4861); and whether an address of ours is ours alone (P14, RFC
+// 5227, RFC 4862): address.go.
 //
 // Floor 1. Table is a pure state machine: one control goroutine owns it, time
 // is passed in, frames go out through a function. It holds no packets (workers
 // do, while a next hop is unresolved), reads no clock, knows no port and no
 // policy, and imports packet only.
 //
-// The life of an entry that is not static:
+// The life of a neighbor's entry that is not static:
 //
 //	        Want             answer
 //	None ---------> Incomplete ---------> Reachable <------------------+
@@ -27,6 +28,7 @@ import (
 	"cmp"
 	"iter"
 	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -81,23 +83,21 @@ type Config struct {
 	Failed          time.Duration // before a neighbour that failed is asked again: 1 s
 	Reachable       time.Duration // before a MAC is confirmed anew: 30 s
 	MaxEntries      int           // entries that are not static: 4096
-}
+	NoDetection     bool          // our addresses are Preferred, whoever claims them
 
-// An address is announced this often, this far apart.
-const (
-	announcements    = 3
-	announceInterval = time.Second
-)
+	Random func(below time.Duration) time.Duration // what RFC 5227 wants random; rand.N
+}
 
 // Table is the neighbours. It is not safe for concurrent use.
 type Table struct {
-	cfg      Config
-	entries  map[Key]*entry
-	dynamic  int // entries that are not static
-	announce map[Key]*announcement
-	next     time.Time // not later than the earliest due time; zero if nothing is due
-	changed  bool      // since the last Tick
-	frame    []byte    // room to build frames in
+	cfg        Config
+	entries    map[Key]*entry
+	dynamic    int // entries that are not static
+	own        map[Key]*own
+	duplicates uint64    // times that one of own became Duplicate
+	next       time.Time // not later than the earliest due time; zero if nothing is due
+	changed    bool      // since the last Tick
+	frame      []byte    // room to build frames in
 }
 
 type entry struct {
@@ -105,12 +105,6 @@ type entry struct {
 	due    time.Time // of the next question, or of giving up
 	tries  int       // questions asked in this state
 	wanted bool      // asked for while Failed
-}
-
-type announcement struct {
-	mac  packet.MAC
-	due  time.Time
-	left int
 }
 
 // New makes an empty table.
@@ -121,7 +115,10 @@ func New(cfg Config) *Table {
 	cfg.Failed = cmp.Or(cfg.Failed, time.Second)
 	cfg.Reachable = cmp.Or(cfg.Reachable, 30*time.Second)
 	cfg.MaxEntries = cmp.Or(cfg.MaxEntries, 4096)
-	return &Table{cfg: cfg, entries: map[Key]*entry{}, announce: map[Key]*announcement{}}
+	if cfg.Random == nil {
+		cfg.Random = rand.N[time.Duration]
+	}
+	return &Table{cfg: cfg, entries: map[Key]*entry{}, own: map[Key]*own{}}
 }
 
 // AddStatic makes k known for good. Nothing learned overwrites it.
@@ -137,22 +134,18 @@ func (t *Table) AddStatic(k Key, mac packet.MAC) {
 	e.From = Source{}
 }
 
-// Delete forgets k, static or not, and stops announcing it.
+// Delete forgets k, a neighbor, static or not, or an address of ours.
 func (t *Table) Delete(k Key) {
-	delete(t.announce, k)
+	delete(t.own, k)
 	if e := t.entries[k]; e != nil {
 		t.remove(k, e)
 	}
 }
 
-// Keep deletes every entry that is not static, and every announcement, whose key
+// Keep deletes every neighbor that is not static, and every address of ours, that
 // is not among those in use.
 func (t *Table) Keep(used map[Key]bool) {
-	for k := range t.announce {
-		if !used[k] {
-			delete(t.announce, k)
-		}
-	}
+	maps.DeleteFunc(t.own, func(k Key, _ *own) bool { return !used[k] })
 	for k, e := range t.entries {
 		if e.State != Static && !used[k] {
 			t.remove(k, e)
@@ -258,29 +251,17 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// Announce tells everybody on the link that from is here: gratuitous ARP (RFC
-// 5227) or unsolicited neighbor advertisement (RFC 4861 7.2.6).
-func (t *Table) Announce(now time.Time, port, vlan uint16, from Source) {
-	t.announce[Key{port, vlan, from.Addr}] = &announcement{mac: from.MAC, due: now, left: announcements}
-	t.next = earlier(t.next, now)
-}
-
 // Tick sends what is due and gives up what is overdue. A frame belongs to send
 // only until it returns. changed reports that for some entry the MAC, or whether
 // it is asked for, resolved or failed, is not what it was at the last Tick.
 func (t *Table) Tick(now time.Time, send func(port uint16, frame []byte)) (changed bool) {
 	if !t.next.IsZero() && !now.Before(t.next) {
 		var next time.Time
-		for k, a := range t.announce {
-			if !now.Before(a.due) {
-				t.sendAnnouncement(k, a, send)
-				a.due = now.Add(announceInterval)
-				if a.left--; a.left == 0 {
-					delete(t.announce, k)
-					continue
-				}
+		for k, o := range t.own {
+			if !o.due.IsZero() && !now.Before(o.due) {
+				t.tell(now, k, o, send)
 			}
-			next = earlier(next, a.due)
+			next = earlier(next, o.due)
 		}
 		for k, e := range t.entries {
 			if e.State == Static {
@@ -362,36 +343,6 @@ func (t *Table) sendQuestion(k Key, e *entry, send func(port uint16, frame []byt
 			f.Dst = target
 		}
 		t.frame = packet.AppendNS(t.frame[:0], &f)
-	}
-	send(k.Port, t.frame)
-}
-
-func (t *Table) sendAnnouncement(k Key, a *announcement, send func(port uint16, frame []byte)) {
-	if k.Addr.Is4() {
-		ip := k.Addr.As4()
-		t.frame = packet.AppendARP(t.frame[:0], &packet.ARPFrame{
-			DstMAC: packet.Broadcast,
-			SrcMAC: a.mac,
-			VLAN:   k.VLAN,
-			ARPFields: packet.ARPFields{
-				Op:        packet.ARPOpRequest,
-				SenderMAC: a.mac,
-				SenderIP:  ip,
-				TargetIP:  ip,
-			},
-		})
-	} else {
-		ip := k.Addr.As16()
-		t.frame = packet.AppendNA(t.frame[:0], &packet.NAFrame{
-			DstMAC:    packet.GroupMAC(packet.AllNodes),
-			SrcMAC:    a.mac,
-			VLAN:      k.VLAN,
-			Src:       ip,
-			Dst:       packet.AllNodes,
-			Target:    ip,
-			TargetMAC: a.mac,
-			Flags:     packet.NDOverride,
-		})
 	}
 	send(k.Port, t.frame)
 }

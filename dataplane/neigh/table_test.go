@@ -40,7 +40,10 @@ type sim struct {
 	changes int // Ticks that reported one
 }
 
-func newSim(t *testing.T, cfg Config) *sim { return &sim{Table: New(cfg), t: t, now: start} }
+func newSim(t *testing.T, cfg Config) *sim {
+	cfg.Random = func(time.Duration) time.Duration { return 0 }
+	return &sim{Table: New(cfg), t: t, now: start}
+}
 
 // run lets time pass up to at, from start, ticking whenever Next says so.
 func (s *sim) run(at time.Duration) {
@@ -427,49 +430,11 @@ func TestWantRefusesWhatNoNeighbourHas(t *testing.T) {
 	s.want()
 }
 
-func TestA13Announce(t *testing.T) {
-	const (
-		arp = " port 3 02:00:00:00:01:0a > ff:ff:ff:ff:ff:ff vlan 103 ARP 1 192.168.1.10 is 02000000010a, who is 192.168.1.10 (000000000000)"
-		na  = " port 3 02:00:00:00:01:0a > 33:33:00:00:00:01 2001:db8:1::10 > ff02::1 NA 0x20 2001:db8:1::10 [ICMPv6Option(TargetAddress:02:00:00:00:01:0a)]"
-	)
-	t.Run("gratuitous ARP", func(t *testing.T) {
-		s := newSim(t, Config{})
-		s.Announce(s.now, 3, 103, ours4)
-		s.run(time.Minute)
-		s.want("0s"+arp, "1s"+arp, "2s"+arp)
-		if s.changes != 0 || !s.Next().IsZero() {
-			t.Error("an announcement is no change, and ends")
-		}
-	})
-	t.Run("unsolicited NA", func(t *testing.T) {
-		s := newSim(t, Config{})
-		s.Announce(s.now, 3, 0, ours6)
-		s.run(time.Minute)
-		s.want("0s"+na, "1s"+na, "2s"+na)
-	})
-	t.Run("again starts over", func(t *testing.T) {
-		s := newSim(t, Config{})
-		s.Announce(s.now, 3, 0, ours6)
-		s.run(1500 * time.Millisecond)
-		s.Announce(s.now, 3, 0, ours6)
-		s.run(time.Minute)
-		s.want("0s"+na, "1s"+na, "1.5s"+na, "2.5s"+na, "3.5s"+na)
-	})
-	t.Run("deleted", func(t *testing.T) {
-		s := newSim(t, Config{})
-		s.Announce(s.now, 3, 0, ours6)
-		s.run(0)
-		s.Delete(Key{3, 0, ours6.Addr})
-		s.run(time.Minute)
-		s.want("0s" + na)
-	})
-}
-
 // Late is not never: a Tick that comes long after Next does each thing once.
 func TestLateTick(t *testing.T) {
 	s := newSim(t, Config{})
 	s.Want(s.now, router4, ours4)
-	s.Announce(s.now, 3, 0, ours6)
+	s.Assign(s.now, 3, 0, ours6)
 	s.now = s.now.Add(time.Hour)
 	s.Tick(s.now, s.send)
 	if len(s.sent) != 2 {
@@ -537,7 +502,7 @@ func TestRandomLife(t *testing.T) {
 	t.Logf("repeat with -seed=%d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	for range 50 {
-		table, now := New(Config{MaxEntries: 8}), start
+		table, now := New(Config{MaxEntries: 8, Random: func(below time.Duration) time.Duration { return time.Duration(r.Int64N(int64(below))) }}), start
 		macs := []packet.MAC{{}, mac1, mac2, packet.Broadcast}
 		known := map[Key]Entry{}       // at the last Tick
 		static := map[Key]packet.MAC{} // must never change
@@ -558,7 +523,10 @@ func TestRandomLife(t *testing.T) {
 			if !ok {
 				t.Fatalf("sent %x: not a message", frame)
 			}
-			if eth := packet.Ethernet(frame); m.Kind != NA && m.Sender != m.Target && eth.Dst().IsMulticast() {
+			if table.Address(Key{port, l.TCI, m.Sender}).State == Duplicate && m.Sender == m.Target {
+				t.Fatalf("%v is another machine's, and announced", m.Sender)
+			}
+			if eth := packet.Ethernet(frame); m.Kind != NA && m.Sender != m.Target && !m.Sender.IsUnspecified() && eth.Dst().IsMulticast() {
 				k := Key{port, l.TCI, m.Target}
 				if last, ok := asked[k]; ok && now.Sub(last) < 250*time.Millisecond && known[k].State == Incomplete {
 					t.Fatalf("%v asked for again after %v", k, now.Sub(last))
@@ -569,7 +537,7 @@ func TestRandomLife(t *testing.T) {
 		for range 400 {
 			now = now.Add(time.Duration(r.Int64N(int64(2 * time.Second))))
 			k, from := key()
-			switch r.IntN(12) {
+			switch r.IntN(13) {
 			case 0, 1, 2, 3:
 				table.Want(now, k, from)
 			case 4, 5, 6:
@@ -577,7 +545,7 @@ func TestRandomLife(t *testing.T) {
 			case 7, 8:
 				table.Hear(now, k.Port, k.VLAN, Message{Kind: Kind(1 + r.IntN(4)), Sender: k.Addr, SenderMAC: macs[r.IntN(len(macs))], Solicited: r.IntN(2) == 0, Override: r.IntN(2) == 0})
 			case 9:
-				table.Announce(now, k.Port, k.VLAN, from)
+				table.Assign(now, k.Port, k.VLAN, Source{from.MAC, k.Addr})
 			case 10:
 				if r.IntN(10) == 0 {
 					table.AddStatic(k, mac1)
@@ -588,6 +556,13 @@ func TestRandomLife(t *testing.T) {
 				delete(static, k)
 				delete(known, k)
 				delete(asked, k)
+			case 12:
+				was, by := table.Address(k), macs[r.IntN(len(macs))]
+				claimed := table.Contest(now, k.Port, k.VLAN, Message{Kind: ARPRequest, Sender: k.Addr, Target: k.Addr, By: by})
+				if now := table.Address(k); claimed != (was.State != Unassigned && by != was.MAC) || claimed && now.By != by ||
+					!claimed && now != was || now.State == Tentative && claimed {
+					t.Fatalf("%v: %+v, claimed by %v, %v: %+v", k, was, by, claimed, now)
+				}
 			}
 			changed := table.Tick(now, send)
 			if next := table.Next(); !next.IsZero() && !next.After(now) {
@@ -625,7 +600,7 @@ func TestRandomLife(t *testing.T) {
 // What nobody uses any more is forgotten and not asked for again; what is static,
 // and what is used, stays.
 func TestKeep(t *testing.T) {
-	table := New(Config{})
+	table := New(Config{Random: func(time.Duration) time.Duration { return 0 }})
 	now := time.Unix(0, 0)
 	key := func(last byte) Key { return Key{1, 0, netip.AddrFrom4([4]byte{192, 168, 1, last})} }
 	from := Source{MAC: packet.MAC{2, 0, 0, 0, 0, 1}, Addr: key(9).Addr}
@@ -633,8 +608,8 @@ func TestKeep(t *testing.T) {
 		table.Want(now, key(last), from)
 	}
 	table.AddStatic(key(3), packet.MAC{2, 0, 0, 0, 0, 3})
-	table.Announce(now, 1, 0, from)
-	table.Announce(now, 1, 0, Source{MAC: from.MAC, Addr: key(8).Addr})
+	table.Assign(now, 1, 0, from)
+	table.Assign(now, 1, 0, Source{MAC: from.MAC, Addr: key(8).Addr})
 	table.Keep(map[Key]bool{key(1): true, key(8): true})
 	for last, want := range map[byte]State{1: Incomplete, 2: None, 3: Static} {
 		if _, got := table.Lookup(key(last)); got != want {
@@ -644,6 +619,6 @@ func TestKeep(t *testing.T) {
 	var sent int
 	table.Tick(now, func(uint16, []byte) { sent++ })
 	if sent != 2 {
-		t.Errorf("%d frames sent, want one question and one announcement", sent)
+		t.Errorf("%d frames sent, want one question and one probe", sent)
 	}
 }
