@@ -154,7 +154,7 @@ var reasons = [NumReasons]struct{ name, help string }{
 	NVEControl:     {"nve_control", "NVE control message that is malformed, not believed, or not wanted (N10, N12)"},
 	OuterECN:       {"outer_ecn", "congestion marked on the outer header of an inner packet that cannot carry the mark (W16, RFC 6040)"},
 	PAForeign:      {"pa_foreign", "ARP or ND on the provider side that concerns no PA of this host (A13)"},
-	PADuplicate:    {"pa_duplicate", "another machine claims a PA of this host (P14)"},
+	PADuplicate:    {"pa_duplicate", "another machine claims a PA of this host, or it was found to have it (P14)"},
 	ControlQueue:   {"control_queue", "for the control plane, whose queue was full"},
 }
 

@@ -122,6 +122,8 @@ type PA struct {
 	VLAN uint16
 	Port uint16 // None: its uplink is not open
 	MAC  packet.MAC
+
+	Duplicate bool // another machine has it: it is neither sent from nor answered for (P14)
 }
 
 // Remote is an address of another host on the physical network.

@@ -65,9 +65,8 @@ type links struct {
 }
 
 type source struct {
-	prefix    netip.Prefix
-	mtu       uint16
-	duplicate bool // P14
+	prefix netip.Prefix
+	mtu    uint16
 }
 
 type route struct {
@@ -89,8 +88,8 @@ func (c *Compiler) changeSources(b *policy.Book) bool {
 	c.links, f.PAs, c.own = links{}, nil, map[paKey]uint16{}
 	for o := range b.All(policy.KindProviderAddress) {
 		a := o.(policy.ProviderAddress)
-		pa := PA{Port: c.portIndex(a.Port), VLAN: a.VLAN, MAC: a.MAC}
-		src := source{prefix: a.Prefix, duplicate: c.duplicate[a.Prefix.Addr().As16()]}
+		pa := PA{Port: c.portIndex(a.Port), VLAN: a.VLAN, MAC: a.MAC, Duplicate: c.duplicate[a.Prefix.Addr().As16()]}
+		src := source{prefix: a.Prefix}
 		pa.Addr, pa.V6 = flat(a.Prefix.Addr())
 		if pa.Port != None {
 			src.mtu = f.Ports[pa.Port].MTU
@@ -140,7 +139,7 @@ func (c *Compiler) way(dst netip.Addr, resolve Resolve) uint32 {
 		switch src := &f.PAs[s]; {
 		case src.V6 != dst.Is6():
 			n = otherFamily
-		case c.sources[s].duplicate:
+		case src.Duplicate:
 			n = duplicate
 		case src.Port != None && dst.IsMulticast():
 			n = onLink

@@ -33,6 +33,10 @@ func ProviderARP(f *fib.FIB, in uint16, m *mbuf.Mbuf, l *packet.Layout) Verdict 
 		return Verdict{Learn: true} // an announcement, perhaps of a next hop
 	case own == nil:
 		return drop(count.PAForeign)
+	case arp.SenderMAC() == own.MAC:
+		return drop(count.PAForeign) // our own, come back
+	case own.Duplicate:
+		return Verdict{Drop: count.PADuplicate, Learn: true}
 	case arp.Op() == packet.ARPOpReply:
 		return Verdict{Learn: true}
 	}
@@ -51,8 +55,11 @@ func ProviderND(f *fib.FIB, in uint16, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 		if claimed := assigned(f, in, l, &src, true); claimed != nil {
 			return claim(claimed, packet.Ethernet(frame).Src())
 		}
-		if assigned(f, in, l, &target, true) == nil {
+		switch own := assigned(f, in, l, &target, true); {
+		case own == nil || packet.Ethernet(frame).Src() == own.MAC:
 			return drop(count.PAForeign)
+		case own.Duplicate:
+			return Verdict{Drop: count.PADuplicate, Learn: true}
 		}
 		return Verdict{Reply: true, Learn: true}
 	}

@@ -90,6 +90,7 @@ func TestA13_P14ProviderVerdicts(t *testing.T) {
 		{"A13 other VLAN", uplinkPort, request(104, "192.168.3.1", paVLAN), foreign},
 		{"A13 two tags", uplinkPort, double(request(7, "192.168.3.1", paVLAN), 103), foreign},
 		{"our own ARP, come back", uplinkPort, arp(packet.Broadcast, macUplink, 0, 1, macUplink, pa, fabric), foreign},
+		{"our own probe, come back", uplinkPort, arp(packet.Broadcast, macUplink, 0, 1, macUplink, "0.0.0.0", pa), foreign},
 		{"our own announcement, come back", uplinkPort, arp(packet.Broadcast, macPA, 103, 1, macPA, paVLAN, paVLAN), foreign},
 		{"P14 announcement", uplinkPort, request(0, pa, pa), duplicate},
 		{"P14 request", uplinkPort, request(0, pa, fabric), duplicate},
@@ -110,6 +111,7 @@ func TestA13_P14ProviderVerdicts(t *testing.T) {
 		{"NS untagged", uplinkPort, ns(macFabric, 0, router, pa6), foreign},
 		{"NS in two tags", uplinkPort, double(ns(macFabric, 7, router, pa6), 104), foreign},
 		{"our own NS, come back", uplinkPort, ns(macUplink, 104, pa6, router), foreign},
+		{"our own probe by NS, come back", uplinkPort, ns(macUplink, 104, "::", pa6), foreign},
 		{"our own NA, come back", uplinkPort, na(macUplink, macUplink, 104, pa6, "ff02::1", pa6, packet.NDOverride), foreign},
 		{"P14 NA", uplinkPort, na(macFabric, macFabric, 104, pa6, "ff02::1", pa6, packet.NDOverride), duplicate},
 		{"P14 NS", uplinkPort, ns(macFabric, 104, pa6, router), duplicate},
@@ -122,5 +124,30 @@ func TestA13_P14ProviderVerdicts(t *testing.T) {
 			v, after := fromFabric(t, c.in, slices.Clone(c.frame))
 			checkVerdict(t, v, c.want, c.frame, after)
 		})
+	}
+}
+
+// P14: for a PA that is another machine's nobody is answered here; what is heard of
+// it goes to the control plane.
+func TestP14DuplicateIsNotAnsweredFor(t *testing.T) {
+	shared := testFIB(t)
+	f := *shared
+	f.PAs = slices.Clone(shared.PAs)
+	for i := range f.PAs {
+		f.PAs[i].Duplicate = true
+	}
+	for _, frame := range [][]byte{
+		arp(packet.Broadcast, macFabric, 0, 1, macFabric, fabric, pa),
+		arp(packet.Broadcast, macFabric, 0, 1, macFabric, "0.0.0.0", pa),
+		arp(packet.Broadcast, macFabric, 103, 1, macFabric, "192.168.3.1", paVLAN),
+		ns(macFabric, 104, router, pa6),
+		ns(macFabric, 104, "::", pa6),
+	} {
+		m := buffer(t, slices.Clone(frame))
+		var l packet.Layout
+		if fault := packet.Parse(m.Data(), &l); fault != packet.OK {
+			t.Fatal(fault)
+		}
+		checkVerdict(t, provider(&f, uplinkPort, m, &l), Verdict{Drop: count.PADuplicate, Learn: true}, frame, m.Data())
 	}
 }
