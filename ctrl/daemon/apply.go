@@ -63,6 +63,9 @@ func (h *host) applyAll(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-h.facts:
+			h.publish(nil)
+			continue
 		case r := <-h.requests:
 			batch = append(batch, r)
 		}
@@ -233,13 +236,14 @@ func (h *host) publish(applied []policy.Change) {
 			h.log.Warn("use_external_router is kept, but has no effect before this release routes between virtual subnets (L18)")
 		}
 	}
+	h.control.tell(h.compiler)
 	old := h.fib.Load()
 	f := h.compiler.Update(applied, h.book, h.devices(), h.control.resolve)
 	f.Version = old.Version + 1
 	h.fib.Store(f)
 	if !slices.Equal(old.PAs, f.PAs) {
 		h.staticNeighbors()
-		h.control.announce(time.Now(), old.PAs)
+		h.control.assign(time.Now(), old.PAs)
 	}
 	h.control.wakeUp()
 }

@@ -26,10 +26,29 @@ type control struct {
 	wake    chan struct{}
 	log     *slog.Logger
 
+	republish func() // has the policy goroutine publish what is known by now; must not block
+
 	mu      sync.Mutex // of what follows, and of who publishes
 	table   *neigh.Table
 	full    bool // the table was, and it was said
 	claimed map[claim]time.Time
+	states  map[neigh.Key]neigh.AddressState // of this host's PAs, as they were told
+	facts   facts
+	news    bool // there are facts that republish was not called for
+}
+
+// newControl makes the control plane of a host that has no FIB yet, nor workers.
+func newControl(f *atomic.Pointer[fib.FIB], log *slog.Logger, cfg neigh.Config, republish func()) *control {
+	return &control{
+		fib:       f,
+		wake:      make(chan struct{}, 1),
+		log:       log,
+		republish: republish,
+		table:     neigh.New(cfg),
+		claimed:   map[claim]time.Time{},
+		states:    map[neigh.Key]neigh.AddressState{},
+		facts:     newFacts(),
+	}
 }
 
 // claim is another machine's of a PA of this host.
@@ -50,9 +69,6 @@ func (c *control) dispute(now time.Time, by claim) {
 	if _, lately := c.claimed[by]; lately || len(c.claimed) == maxClaims {
 		return
 	}
-	if c.claimed == nil {
-		c.claimed = map[claim]time.Time{}
-	}
 	c.claimed[by] = now
 	c.log.Error("another machine claims a provider address of this host", "address", by.addr, "mac", by.mac, "rule", "P14")
 }
@@ -65,20 +81,26 @@ func (c *control) wakeUp() {
 	}
 }
 
-// start announces the PAs and asks for the next hops.
+// start assigns the PAs and asks for the next hops.
 func (c *control) start(now time.Time) {
 	c.mu.Lock()
-	c.announce(now, nil)
+	c.assign(now, nil)
 	c.mu.Unlock()
 	c.turn(now)
 }
 
-// announce makes the PAs known that were not there before. The caller holds c.mu.
-func (c *control) announce(now time.Time, before []fib.PA) {
+// assign makes the PAs this host's that were not before (A13). The caller holds
+// c.mu.
+func (c *control) assign(now time.Time, before []fib.PA) {
 	f := c.fib.Load()
 	for i := range f.PAs {
-		if pa := &f.PAs[i]; pa.Port != fib.None && !slices.Contains(before, *pa) {
-			c.table.Announce(now, pa.Port, pa.VLAN, source(pa))
+		pa := &f.PAs[i]
+		same := func(b fib.PA) bool {
+			b.Duplicate = pa.Duplicate // which was found out, not assigned
+			return b == *pa
+		}
+		if pa.Port != fib.None && !slices.ContainsFunc(before, same) {
+			c.table.Assign(now, pa.Port, pa.VLAN, source(pa))
 		}
 	}
 }
@@ -123,6 +145,11 @@ func (c *control) turn(now time.Time) time.Time {
 	f := c.fib.Load()
 	c.want(now, f)
 	c.table.Tick(now, c.send)
+	c.judge(f)
+	if c.news {
+		c.news = false
+		c.republish()
+	}
 	if g := f.WithNeighbors(c.resolve); changed(f.NextHops, g.NextHops) {
 		c.fib.Store(g)
 	}
@@ -159,8 +186,12 @@ func (c *control) want(now time.Time, f *fib.FIB) {
 	for i := range f.NextHops {
 		n := &f.NextHops[i]
 		k := neigh.Key{Port: n.Port, VLAN: n.VLAN, Addr: n.Addr}
+		from, ok := asker(f, n)
+		if !ok {
+			continue
+		}
 		used[k] = true
-		if !c.table.Want(now, k, source(&f.PAs[n.From])) {
+		if !c.table.Want(now, k, from) {
 			if !full && !c.full {
 				c.log.Error("a next hop cannot be resolved: there are too many, or it is no neighbor's address", "first", n.Addr)
 			}
@@ -173,6 +204,7 @@ func (c *control) want(now time.Time, f *fib.FIB) {
 		used[neigh.Key{Port: pa.Port, VLAN: pa.VLAN, Addr: pa.IP()}] = true
 	}
 	c.table.Keep(used)
+	c.forget(used)
 }
 
 // learn takes in one ARP or ND frame.
@@ -186,16 +218,18 @@ func (c *control) learn(now time.Time, p *worker.ControlFrame) {
 	if !ok {
 		return
 	}
-	vlan := l.TCI & 0xfff
-	f := c.fib.Load()
-	for i := range f.PAs {
-		pa := &f.PAs[i]
-		if pa.Port == p.Port && pa.VLAN == vlan && pa.IP() == m.Sender && !m.SenderMAC.IsZero() && pa.MAC != m.SenderMAC {
-			c.dispute(now, claim{m.Sender, m.SenderMAC})
-			return
-		}
+	vlan := l.TCI & packet.VIDMask
+	if !c.table.Contest(now, p.Port, vlan, m) {
+		c.table.Hear(now, p.Port, vlan, m)
+		return
 	}
-	c.table.Hear(now, p.Port, vlan, m)
+	pa := m.Sender
+	if pa.IsUnspecified() {
+		pa = m.Target
+	}
+	if c.table.Address(neigh.Key{Port: p.Port, VLAN: vlan, Addr: pa}).State != neigh.Duplicate { // which is said already
+		c.dispute(now, claim{pa, m.By})
+	}
 }
 
 // send has a worker send a frame.

@@ -28,6 +28,8 @@ type bench struct {
 	t       *testing.T
 	c       *control
 	fib     atomic.Pointer[fib.FIB]
+	publish func() // what the policy goroutine does when it is told that there are facts
+	told    bool   // it was
 	w       *worker.Worker
 	uplink  *memport.Port
 	vm      *memport.Port
@@ -39,7 +41,9 @@ var (
 	vmMAC     = packet.MAC{0x10, 0x10, 0x10, 0x10, 0x11, 0x05}
 	uplinkMAC = packet.MAC{2, 0, 0, 0, 1, 0x0a}
 	routerMAC = packet.MAC{2, 0, 0, 0, 1, 1}
+	otherMAC  = packet.MAC{2, 0, 0, 0, 9, 9}
 	router    = netip.MustParseAddr("192.168.1.1")
+	benchPA   = netip.MustParseAddr("192.168.1.10")
 )
 
 func newBench(t *testing.T) *bench {
@@ -59,13 +63,22 @@ func newBench(t *testing.T) *bench {
 	b := &bench{t: t, now: time.Unix(1000, 0)}
 	pool := mbuf.NewHeap(256, mbuf.DefaultDataRoom)
 	b.uplink, b.vm = memPort(t, pool), memPort(t, pool)
-	b.c = &control{fib: &b.fib, wake: make(chan struct{}, 1), log: slog.New(slog.NewTextHandler(&b.written, nil)), table: neigh.New(neigh.Config{})}
+	b.c = newControl(&b.fib, slog.New(slog.NewTextHandler(&b.written, nil)), neigh.Config{
+		Random: func(time.Duration) time.Duration { return 0 },
+	}, func() { b.told = true })
 	b.w = worker.New(worker.Config{
 		FIB: &b.fib, Modes: modes.New(modes.Config{}), MaxPorts: 2, Pool: pool, Wake: b.c.wakeUp,
 	})
 	b.w.Plug.Store(&worker.Plug{Ports: []port.Port{b.uplink, b.vm}, Poll: []worker.Queue{{Port: 0}, {Port: 1}}})
 	b.c.workers = []*worker.Worker{b.w}
-	b.fib.Store(fibtest.Compile(t, set, b.c.resolve))
+	compiler, book := fib.NewCompiler(), fibtest.Book(t, set)
+	b.fib.Store(compiler.Compile(book, fibtest.Devices(set), b.c.resolve))
+	b.publish = func() {
+		b.c.tell(compiler)
+		f := compiler.Update(nil, book, fibtest.Devices(set), b.c.resolve)
+		f.Version = b.fib.Load().Version + 1
+		b.fib.Store(f)
+	}
 	return b
 }
 
@@ -82,6 +95,11 @@ func (b *bench) pass(d time.Duration) (sent [][]byte) {
 	b.t.Helper()
 	for end := b.now.Add(d); ; {
 		next := b.c.turn(b.now)
+		if b.told {
+			b.told = false
+			b.publish()
+			next = b.c.turn(b.now)
+		}
 		b.w.PollOnce()
 		sent = append(sent, b.uplink.Drain(0)...)
 		if next.IsZero() || next.After(end) {
@@ -190,19 +208,127 @@ func TestL16NextHopFailsAndIsAskedAgain(t *testing.T) {
 	}
 }
 
-// P14: a claim of a PA is logged and changes nothing.
-func TestP14DuplicateProviderAddress(t *testing.T) {
-	b := newBench(t)
-	claim := packet.AppendARP(nil, &packet.ARPFrame{DstMAC: packet.Broadcast, SrcMAC: routerMAC, VLAN: 7, ARPFields: packet.ARPFields{
-		Op: packet.ARPOpReply, SenderMAC: routerMAC, SenderIP: [4]byte{192, 168, 1, 10}, TargetIP: [4]byte{192, 168, 1, 10},
+// fromPA is an ARP frame of another machine that says it has the PA, or, in a probe,
+// that it would like to.
+func fromPA(op uint16, sender netip.Addr) []byte {
+	return packet.AppendARP(nil, &packet.ARPFrame{DstMAC: packet.Broadcast, SrcMAC: otherMAC, VLAN: 7, ARPFields: packet.ARPFields{
+		Op: op, SenderMAC: otherMAC, SenderIP: sender.As4(), TargetIP: benchPA.As4(),
 	}})
-	b.uplink.Inject(0, claim)
+}
+
+// hear has frames come in by the uplink.
+func (b *bench) hear(frames ...[]byte) {
+	b.uplink.Inject(0, frames...)
 	b.w.PollOnce()
+}
+
+// ready is a bench whose next hop is known and whose PA is what probes made it.
+func ready(t *testing.T) *bench {
+	b := newBench(t)
+	b.c.start(b.now)
+	b.pass(time.Second)
+	b.hear(reply(routerMAC))
+	b.pass(9 * time.Second)
+	return b
+}
+
+// sends says whether a packet of the VM leaves by the uplink.
+func (b *bench) sends() bool {
 	b.pass(0)
-	if n := dropsOf(b, "pa_duplicate"); n != 1 {
-		t.Errorf("%d drops", n)
+	b.vm.Inject(0, fromVM())
+	b.w.PollOnce()
+	for _, f := range b.uplink.Drain(0) {
+		if len(f) == 60+4+42 {
+			return true
+		}
 	}
-	if !strings.Contains(b.written.String(), "claims a provider address") {
+	return false
+}
+
+// P14, A13: a PA is probed for, and used meanwhile; who has it makes it a duplicate,
+// from which nothing is sent and for which nobody is answered, until nobody claims
+// it any more.
+func TestP14_A13DuplicateProviderAddress(t *testing.T) {
+	b := newBench(t)
+	b.c.start(b.now)
+	b.hear(reply(routerMAC))
+	if probes := arp(b.pass(500*time.Millisecond), packet.ARPOpRequest, benchPA); len(probes) != 1 || probes[0].SenderIP() != [4]byte{} {
+		t.Errorf("%d probes at start", len(probes))
+	}
+	if !b.sends() {
+		t.Error("a tentative PA is not sent from")
+	}
+	version := b.fib.Load().Version
+	b.hear(fromPA(packet.ARPOpReply, benchPA))
+	if b.sends() {
+		t.Error("a duplicate is sent from")
+	}
+	if n := dropsOf(b, "pa_duplicate"); n == 0 {
+		t.Error("a claim is not counted")
+	}
+	if b.fib.Load().Version == version {
+		t.Error("no new FIB")
+	}
+	b.hear(fromPA(packet.ARPOpRequest, netip.MustParseAddr("192.168.1.77")))
+	if sent := b.pass(30 * time.Second); len(sent) != 0 {
+		t.Errorf("in the name of a duplicate %x is sent", sent)
+	}
+	if n := strings.Count(b.written.String(), "another machine has a provider address"); n != 1 || strings.Count(b.written.String(), "\n") != 1 {
+		t.Errorf("log: %s", b.written.String())
+	}
+
+	// A minute on, nobody answers the probes.
+	sent := arp(b.pass(40*time.Second), packet.ARPOpRequest, benchPA)
+	if len(sent) != 3+3 || sent[0].SenderIP() != [4]byte{} || sent[5].SenderIP() != benchPA.As4() {
+		t.Errorf("%d probes and announcements after a minute", len(sent))
+	}
+	b.hear(reply(routerMAC))
+	if !b.sends() {
+		t.Error("the PA is not sent from any more")
+	}
+	if n := strings.Count(b.written.String(), "it is used again"); n != 1 {
+		t.Errorf("log: %s", b.written.String())
+	}
+	if b.c.table.Duplicates() != 1 {
+		t.Errorf("%d failures counted", b.c.table.Duplicates())
+	}
+}
+
+// A claim of a PA that is in use is answered by an announcement; a second one
+// within 10 s is believed (RFC 5227 2.4).
+func TestP14Defence(t *testing.T) {
+	b := ready(t)
+	for i, want := range []int{1, 0} {
+		b.hear(fromPA(packet.ARPOpReply, benchPA))
+		sent := arp(b.pass(time.Second), packet.ARPOpRequest, benchPA)
+		if len(sent) != want {
+			t.Errorf("claim %d is answered by %d announcements", i, len(sent))
+		}
+		if got := b.sends(); got != (i == 0) {
+			t.Errorf("claim %d: sends %v", i, got)
+		}
+	}
+	if log := b.written.String(); strings.Count(log, "\n") != 2 || !strings.Contains(log, "claims a provider address") {
+		t.Errorf("log: %s", log)
+	}
+}
+
+// A probe of another machine is answered, and changes nothing; so does our own
+// frame, come back.
+func TestP14ProbeOfAnother(t *testing.T) {
+	b := ready(t)
+	b.hear(fromPA(packet.ARPOpRequest, netip.IPv4Unspecified()))
+	if sent := arp(b.pass(0), packet.ARPOpReply, netip.IPv4Unspecified()); len(sent) != 1 || sent[0].SenderMAC() != uplinkMAC {
+		t.Errorf("answered by %x", sent)
+	}
+	ours := fromPA(packet.ARPOpRequest, netip.IPv4Unspecified())
+	packet.Ethernet(ours).SetSrc(uplinkMAC)
+	packet.ARP(ours[18:]).SetSenderMAC(uplinkMAC)
+	for range 3 {
+		b.hear(ours)
+		packet.ARP(ours[18:]).SetSenderIP(benchPA.As4())
+	}
+	if !b.sends() || b.written.Len() != 0 {
 		t.Errorf("log: %s", b.written.String())
 	}
 }

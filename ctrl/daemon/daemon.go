@@ -51,6 +51,7 @@ type host struct {
 
 	store    store.Store
 	requests chan *request
+	facts    chan struct{} // the control plane has some that the compiler does not know
 	stopped  chan struct{} // closes when no request is answered any more
 	fib      atomic.Pointer[fib.FIB]
 	pool     *dpdk.Mempool
@@ -78,7 +79,7 @@ func Run(ctx context.Context, file, recoverFrom, version string) error {
 	if err != nil {
 		return err
 	}
-	h := &host{conf: c, version: version, log: slog.Default(), started: time.Now(), requests: make(chan *request, maxBatch), stopped: make(chan struct{}), compiler: fib.NewCompiler()}
+	h := &host{conf: c, version: version, log: slog.Default(), started: time.Now(), requests: make(chan *request, maxBatch), facts: make(chan struct{}, 1), stopped: make(chan struct{}), compiler: fib.NewCompiler()}
 	slog.SetLogLoggerLevel(c.Log.Level)
 	if h.book, err = hostBook(c); err != nil {
 		return err
@@ -130,7 +131,12 @@ func (h *host) fault(key string, err error) error { return h.conf.Fault(key, "%v
 // Requests that come before the host is whole wait in the backlog.
 func (h *host) claimSocket(context.Context) error {
 	c := h.conf.Control
-	h.control = &control{wake: make(chan struct{}, 1), log: h.log, fib: &h.fib, table: neigh.New(neigh.Config{})}
+	h.control = newControl(&h.fib, h.log, neigh.Config{}, func() {
+		select {
+		case h.facts <- struct{}{}:
+		default: // it is about to publish anyway
+		}
+	})
 	s := server.New((*report)(h), h, h.log)
 	h.atEnd(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)

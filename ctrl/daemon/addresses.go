@@ -1,0 +1,82 @@
+package daemon
+
+import (
+	"net/netip"
+
+	"paca/dataplane/fib"
+	"paca/dataplane/neigh"
+)
+
+// facts are what was found out about PAs, and the compiler is to be told: they are
+// in force with the next version of the FIB.
+type facts struct {
+	duplicate map[netip.Addr]bool
+	pathMTU   map[netip.Addr]uint16 // 0: unknown again
+}
+
+func newFacts() facts {
+	return facts{duplicate: map[netip.Addr]bool{}, pathMTU: map[netip.Addr]uint16{}}
+}
+
+// tell gives the compiler the facts. The caller holds c.mu.
+func (c *control) tell(compiler *fib.Compiler) {
+	for pa, dup := range c.facts.duplicate {
+		compiler.SetDuplicate(pa, dup)
+	}
+	for pa, mtu := range c.facts.pathMTU {
+		compiler.SetPathMTU(pa, mtu)
+	}
+	c.facts = newFacts()
+}
+
+// judge notes what became of this host's PAs (P14): all but a duplicate is sent
+// from.
+func (c *control) judge(f *fib.FIB) {
+	for i := range f.PAs {
+		pa := &f.PAs[i]
+		k := neigh.Key{Port: pa.Port, VLAN: pa.VLAN, Addr: pa.IP()}
+		a, was := c.table.Address(k), c.states[k]
+		if a.State == was {
+			continue
+		}
+		c.states[k] = a.State
+		switch {
+		case a.State == neigh.Duplicate:
+			c.log.Error("another machine has a provider address of this host: nothing is sent from it until nobody claims it", "address", k.Addr, "mac", a.By, "rule", "P14")
+			c.duplicate(k.Addr, true)
+		case was == neigh.Duplicate:
+			c.log.Info("nobody claims the provider address any more: it is used again", "address", k.Addr, "rule", "P14")
+			c.duplicate(k.Addr, false)
+		}
+	}
+}
+
+// forget drops what was noted of PAs that are none of this host's any more.
+func (c *control) forget(used map[neigh.Key]bool) {
+	for k, state := range c.states {
+		if !used[k] {
+			delete(c.states, k)
+			if state == neigh.Duplicate {
+				c.duplicate(k.Addr, false)
+			}
+		}
+	}
+}
+
+func (c *control) duplicate(pa netip.Addr, dup bool) {
+	c.facts.duplicate[pa] = dup
+	c.news = true
+}
+
+// asker is the source that asks for a next hop: not a PA that is another machine's.
+func asker(f *fib.FIB, n *fib.Neighbor) (neigh.Source, bool) {
+	if from := &f.PAs[n.From]; !from.Duplicate {
+		return source(from), true
+	}
+	for i := range f.PAs {
+		if pa := &f.PAs[i]; !pa.Duplicate && pa.Port == n.Port && pa.VLAN == n.VLAN && pa.V6 == n.Addr.Is6() {
+			return source(pa), true
+		}
+	}
+	return neigh.Source{}, false
+}
