@@ -39,10 +39,12 @@ func record(n int) policy.LookupRecord {
 func oneOfEach() []policy.Object {
 	return []policy.Object{
 		policy.Global{UseExternalRouter: true},
-		policy.Port{Name: "blue-vm1", Role: policy.VM, VSID: 6001, MAC: packet.MAC{2, 0, 0, 0, 0, 1}, MTU: 1458, Device: "vhost-user:/run/paca/blue.sock"},
+		policy.Port{Name: "blue-vm1", Role: policy.VM, VSID: 6001, MAC: packet.MAC{2, 0, 0, 0, 0, 1}, MTU: 1458, Device: "vhost-user:/run/paca/blue.sock",
+			MACSpoofing: true, DHCPGuard: true, RouterGuard: true, DynamicIPLimit: 3, StormLimit: 70000},
 		policy.ProviderAddress{Prefix: netip.MustParsePrefix("192.168.1.10/24"), Port: "uplink0", VLAN: 4094},
 		policy.ProviderRoute{Port: "uplink0", Prefix: netip.MustParsePrefix("::/0"), NextHop: netip.MustParseAddr("fe80::1"), Metric: 4294967295},
-		policy.VirtualSubnet{VSID: 6001, RDID: policy.RDID{1}, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/64")}, Mode: policy.Rewrite},
+		policy.VirtualSubnet{VSID: 6001, RDID: policy.RDID{1}, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/64")}, Mode: policy.Rewrite,
+			DHCP: true, DNS: []netip.Addr{netip.MustParseAddr("10.0.0.53")}},
 		policy.CustomerRoute{RDID: policy.RDID{1}, VSID: 6001, Prefix: netip.MustParsePrefix("0.0.0.0/0"), NextHop: netip.MustParseAddr("10.0.0.254"), Metric: 255},
 		policy.LookupRecord{VSID: 6001, CA: netip.MustParseAddr("10.1.1.11"), MAC: packet.MAC{2, 0, 0, 0, 0, 2}, PA: netip.MustParseAddr("2001:db8::1"),
 			Type: policy.Dynamic, UseVMMAC: true, VMName: "blue 1", CustomerID: "Ωmega", Context: strings.Repeat("x", 1000)},

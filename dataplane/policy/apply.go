@@ -1,8 +1,11 @@
 package policy
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+
+	"paca/dataplane/packet"
 )
 
 // Apply makes all changes or none. Their order does not matter; two changes of
@@ -213,7 +216,7 @@ func (t *trip) readObject(c *Change) {
 	case VirtualSubnet:
 		if c.Verb != Delete {
 			t.subnet(&o)
-			o.Prefixes = slices.Clone(o.Prefixes)
+			o.Prefixes, o.DNS = slices.Clone(o.Prefixes), slices.Clone(o.DNS)
 			to = o
 		}
 	case CustomerRoute:
@@ -252,7 +255,8 @@ func (t *trip) replace(from, to Object) {
 func Equal(a, b Object) bool {
 	if x, ok := a.(VirtualSubnet); ok {
 		y, ok := b.(VirtualSubnet)
-		return ok && x.VSID == y.VSID && x.RDID == y.RDID && x.Mode == y.Mode && slices.Equal(x.Prefixes, y.Prefixes)
+		return ok && x.VSID == y.VSID && x.RDID == y.RDID && x.Mode == y.Mode && slices.Equal(x.Prefixes, y.Prefixes) &&
+			x.DHCP == y.DHCP && slices.Equal(x.DNS, y.DNS)
 	}
 	return a == b // of different types, also without a panic
 }
@@ -369,14 +373,21 @@ func (t *trip) giveWay(n uint32) bool {
 }
 
 func (t *trip) check() {
+	t.externalRouter = t.book.global.UseExternalRouter
+	var edges bool             // a port that is no VM's changes
 	var losing map[string]bool // ports whose routes were looked at for a lost PA
 	for i := range t.plan {
 		s := &t.plan[i]
 		k := s.kind()
 		t.at(k, s.index)
 		switch k {
+		case KindGlobal:
+			if s.from.(Global).UseExternalRouter && !t.externalRouter {
+				t.checkRouters()
+			}
 		case KindPort:
 			t.checkPort(s)
+			edges = edges || s.edge()
 		case KindProviderAddress:
 			if a, ok := s.to.(ProviderAddress); ok {
 				t.onUplink(a.Port)
@@ -406,6 +417,97 @@ func (t *trip) check() {
 			if r, ok := s.to.(LookupRecord); ok && !t.dueSubnet[r.VSID] {
 				t.checkRecord(&r)
 			}
+		}
+	}
+	if edges {
+		t.checkHosts()
+	}
+}
+
+// edge says whether the step is of a port that was or is no VM's.
+func (s *step) edge() bool {
+	from, was := s.from.(Port)
+	to, is := s.to.(Port)
+	return was && from.Role != VM || is && to.Role != VM
+}
+
+// checkRouters looks for a VM that has a router CA, now that paca is the router
+// again (L18, P20).
+func (t *trip) checkRouters() {
+	b := t.book
+	for _, v := range slices.Sorted(maps.Keys(b.subnets)) {
+		for _, p := range b.subnets[v].Prefixes {
+			ca, ok := RouterCA(p)
+			if !ok {
+				continue
+			}
+			n := b.records.at[identityOf(v, ca, packet.MAC{})]
+			if n == 0 {
+				continue
+			}
+			if r := b.records.record(n); !r.Router() && !changed(t.ids, identityOf(v, ca, r.MAC)) {
+				t.cause(ErrInUse, "use_external_router", "L18", "%s has the address of the router of %v, which only an external router may", name(r), p)
+				return
+			}
+		}
+	}
+}
+
+// checkHosts sees that every host port carries one uplink's other traffic, and
+// none of them the same as another (W20). To blame is the host port if the set
+// changes it, else the first change of another port that is no VM's.
+func (t *trip) checkHosts() {
+	b := t.book
+	index := map[string]int{} // of the change
+	first, field := -1, "role"
+	for i := range t.plan {
+		s := &t.plan[i]
+		if s.kind() != KindPort || !s.edge() {
+			continue
+		}
+		if first < 0 {
+			if first = s.index; s.to == nil {
+				field = "name"
+			}
+		}
+		if p, ok := s.to.(Port); ok {
+			index[p.Name] = s.index
+		}
+	}
+	var uplinks, standing, fresh []string
+	for _, name := range slices.Sorted(maps.Keys(b.edges)) {
+		_, changes := index[name]
+		switch {
+		case b.edges[name] == Uplink:
+			uplinks = append(uplinks, name)
+		case changes:
+			fresh = append(fresh, name)
+		default:
+			standing = append(standing, name)
+		}
+	}
+	of := map[string]string{}                         // host ports by what they carry
+	for _, host := range append(standing, fresh...) { // so that a new one is told of what stands
+		p := b.ports[Port{Name: host}.Key()]
+		carries := p.carries(uplinks)
+		other, twice := of[carries]
+		if carries != "" && !twice {
+			of[carries] = host
+			continue
+		}
+		if carries == "" && (t.duePort[p.Uplink] || p.Uplink == "" && len(t.duePort) > 0) {
+			continue
+		}
+		problem := p.astray(uplinks)
+		if carries != "" {
+			problem = fmt.Sprintf("port %q already carries the other traffic of uplink %q", other, carries)
+		}
+		if at, ok := index[host]; ok {
+			t.at(KindPort, at)
+			t.fault("uplink", "W20", "%s", problem)
+		} else {
+			t.at(KindPort, first)
+			t.cause(ErrInUse, field, "W20", "%s would be left: %s", name(p), problem)
 		}
 	}
 }
@@ -508,6 +610,7 @@ func (t *trip) checkRecordsIn(vs *VirtualSubnet) {
 			continue
 		}
 		j := trip{book: t.book}
+		j.externalRouter = t.externalRouter
 		j.at(KindLookupRecord, 0)
 		j.recordIn(&r, vs)
 		j.alone(&r)

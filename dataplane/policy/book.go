@@ -23,7 +23,8 @@ type Book struct {
 	routes         map[Key]CustomerRoute
 	records        records
 
-	vnics    map[vnic]Key // the port of a VM in a virtual subnet
+	vnics    map[vnic]Key    // the port of a VM in a virtual subnet
+	edges    map[string]Role // of the ports that are no VM's
 	uplinks  map[string]*uplink
 	onLink   map[RDID][]onLink         // sorted; disjoint but for moments within Apply
 	routesOf map[VSID]map[Key]struct{} // by the VSID of their next hop
@@ -66,6 +67,7 @@ func NewBook() *Book {
 		routes:         map[Key]CustomerRoute{},
 		records:        newRecords(),
 		vnics:          map[vnic]Key{},
+		edges:          map[string]Role{},
 		uplinks:        map[string]*uplink{},
 		onLink:         map[RDID][]onLink{},
 		routesOf:       map[VSID]map[Key]struct{}{},
@@ -314,12 +316,16 @@ func (b *Book) swap(from, to Object) {
 func (b *Book) swapPort(from, to Object) {
 	if p, ok := from.(Port); ok {
 		delete(b.ports, p.Key())
+		delete(b.edges, p.Name)
 		if p.vnic() {
 			delete(b.vnics, vnic{p.VSID, p.MAC})
 		}
 	}
 	if p, ok := to.(Port); ok {
 		b.ports[p.Key()] = p
+		if p.Role != VM {
+			b.edges[p.Name] = p.Role
+		}
 		if p.vnic() {
 			b.vnics[vnic{p.VSID, p.MAC}] = p.Key()
 		}

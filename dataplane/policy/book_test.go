@@ -142,8 +142,17 @@ func randomObject(r *rand.Rand) Object {
 		} else if r.IntN(4) > 0 {
 			p.VSID, p.MAC = vsid, m
 		}
-		if r.IntN(40) == 0 {
+		if p.Role == VM {
+			p.MACSpoofing, p.DHCPGuard, p.RouterGuard = r.IntN(9) == 0, r.IntN(9) == 0, r.IntN(9) == 0
+			p.DynamicIPLimit, p.StormLimit = pick(r, uint32(0), DefaultDynamicIPLimit, MaxDynamicIPLimit, 9), pick(r, uint32(0), DefaultStormLimit, MaxStormLimit)
+		}
+		switch r.IntN(40) {
+		case 0:
 			p.Role, p.MTU = 3, -1
+		case 1:
+			p.RouterGuard, p.DynamicIPLimit, p.StormLimit = true, MaxDynamicIPLimit+1, MaxStormLimit+1
+		case 2, 3, 4, 5:
+			p = Port{Name: port, Role: Host, MTU: 1500, Uplink: pick(r, "", "up0", "up0", "up1")}
 		}
 		return p
 	case KindProviderAddress:
@@ -155,6 +164,10 @@ func randomObject(r *rand.Rand) Object {
 		vs := VirtualSubnet{VSID: vsid, RDID: rdid, Mode: Mode(r.IntN(int(NumModes)))}
 		for range 1 + r.IntN(2) {
 			vs.Prefixes = append(vs.Prefixes, pick(r, prefixes("10.0.0.0/24", "10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24", "10.0.0.0/23", "10.0.0.0/8", "10.0.0.128/25", "fd00::/64", "fd00::/48")...))
+		}
+		vs.DHCP = r.IntN(4) == 0
+		if r.IntN(4) == 0 {
+			vs.DNS = pick(r, []netip.Addr{addr("10.0.0.53")}, []netip.Addr{addr("10.0.0.53"), addr("8.8.8.8")}, []netip.Addr{addr("fd00::53")})
 		}
 		return vs
 	case KindCustomerRoute:
@@ -172,6 +185,11 @@ func randomObject(r *rand.Rand) Object {
 		rec.CA, rec.PA = netip.AddrFrom4([4]byte{10, 0, byte(r.IntN(3)), 1}), RouterPA
 	case 3, 4:
 		rec.Type = pick(r, Dynamic, Dynamic, Dynamic, numRecordTypes)
+	case 5:
+		rec.CA, rec.PA, rec.UseVMMAC = pick(r, broadcastCA, addr("239.1.1.1"), addr("ff0e::1")), pick(r, addr("239.255.0.1"), addr("ff0e::2"), pa), false
+		if rec.MAC = groupMAC(rec.CA); r.IntN(4) == 0 {
+			rec.MAC = packet.Broadcast
+		}
 	}
 	return rec
 }
@@ -244,7 +262,11 @@ func changesOf(s *Set) (changes []Change) {
 func rules(err error) []string {
 	var all []string
 	for _, f := range Faults(err) {
-		all = append(all, f.Rule)
+		rule := f.Rule
+		if rule == "L18" { // who switches the external router off, a Book blames; its twin, the record
+			rule = "P20"
+		}
+		all = append(all, rule)
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
@@ -374,7 +396,7 @@ func differ(b *Book, w twin) string {
 		}
 	}
 	for _, pair := range [][2]any{
-		{b.vnics, fresh.vnics}, {b.uplinks, fresh.uplinks}, {b.onLink, fresh.onLink}, {b.routesOf, fresh.routesOf},
+		{b.vnics, fresh.vnics}, {b.edges, fresh.edges}, {b.uplinks, fresh.uplinks}, {b.onLink, fresh.onLink}, {b.routesOf, fresh.routesOf},
 		{counts(b.records.bySubnet), counts(fresh.records.bySubnet)}, {counts(b.records.byPA), counts(fresh.records.byPA)},
 		{len(b.records.labels), len(fresh.records.labels)}, {len(b.records.at), len(fresh.records.at)},
 	} {

@@ -13,7 +13,37 @@ import (
 
 // Format is the version of what AppendObject writes and of Keys. A store keeps
 // it beside the objects and refuses what is newer.
-const Format = 1
+//
+// Format 2 added the switches and limits of ports and the DHCP of virtual
+// subnets. An object without them is written as in format 1, so that what a
+// store has kept need not be written anew to be read: newer marks the others.
+const Format = 2
+
+// newer is set in a port's role and in a virtual subnet's mode when what format 2
+// added follows.
+const newer = 0x80
+
+// What a VM port of format 1 has. This never changes, whatever the defaults do.
+const (
+	format1DynamicIPLimit = 8
+	format1StormLimit     = 1000
+)
+
+// Switches of a port, in format 2.
+const (
+	macSpoofing = 1 << iota
+	dhcpGuard
+	routerGuard
+)
+
+// format1 is the port as format 1 could say it.
+func (p Port) format1() Port {
+	p.MACSpoofing, p.DHCPGuard, p.RouterGuard, p.DynamicIPLimit, p.StormLimit, p.Uplink = false, false, false, 0, 0, ""
+	if p.Role == VM {
+		p.DynamicIPLimit, p.StormLimit = format1DynamicIPLimit, format1StormLimit
+	}
+	return p
+}
 
 // ErrEncoding is the cause of every error of DecodeObject.
 var ErrEncoding = errors.New("not an object of policy")
@@ -24,17 +54,23 @@ var ErrEncoding = errors.New("not an object of policy")
 func AppendObject(b []byte, o Object) []byte {
 	switch o := o.(type) {
 	case Global:
-		external := byte(0)
-		if o.UseExternalRouter {
-			external = 1
-		}
-		b = append(b, external)
+		b = append(b, bit(o.UseExternalRouter, 1))
 	case Port:
-		b = append(b, byte(o.Role))
+		role := byte(o.Role)
+		if o != o.format1() {
+			role |= newer
+		}
+		b = append(b, role)
 		b = binary.AppendUvarint(b, uint64(o.VSID))
 		b = append(b, o.MAC[:]...)
 		b = binary.AppendUvarint(b, uint64(o.MTU))
 		b = appendText(b, o.Device)
+		if role&newer != 0 {
+			b = append(b, bit(o.MACSpoofing, macSpoofing)|bit(o.DHCPGuard, dhcpGuard)|bit(o.RouterGuard, routerGuard))
+			b = binary.AppendUvarint(b, uint64(o.DynamicIPLimit))
+			b = binary.AppendUvarint(b, uint64(o.StormLimit))
+			b = appendText(b, o.Uplink)
+		}
 	case ProviderAddress:
 		b = append(b, byte(o.Prefix.Bits()))
 		b = appendText(b, o.Port)
@@ -44,10 +80,18 @@ func AppendObject(b []byte, o Object) []byte {
 		b = binary.AppendUvarint(b, uint64(o.Metric))
 	case VirtualSubnet:
 		b = append(b, o.RDID[:]...)
-		b = append(b, byte(o.Mode))
+		extended := o.DHCP || len(o.DNS) > 0
+		b = append(b, byte(o.Mode)|bit(extended, newer))
 		b = binary.AppendUvarint(b, uint64(len(o.Prefixes)))
 		for _, p := range o.Prefixes {
 			b = appendPrefix(b, p)
+		}
+		if extended {
+			b = append(b, bit(o.DHCP, 1))
+			b = binary.AppendUvarint(b, uint64(len(o.DNS)))
+			for _, a := range o.DNS {
+				b = appendAddr(b, a)
+			}
 		}
 	case CustomerRoute:
 		b = binary.AppendUvarint(b, uint64(o.Metric))
@@ -69,6 +113,14 @@ func AppendObject(b []byte, o Object) []byte {
 	return b
 }
 
+// bit is b if on, else nothing.
+func bit(on bool, b byte) byte {
+	if on {
+		return b
+	}
+	return 0
+}
+
 func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
@@ -82,16 +134,33 @@ func DecodeObject(k Key, b []byte) (Object, error) {
 	case KindGlobal:
 		o = Global{UseExternalRouter: r.upTo(1) == 1}
 	case KindPort:
-		o = Port{Name: id.bytes(len(id.b)), Role: Role(r.byte()), VSID: VSID(r.upTo(math.MaxUint32)), MAC: r.mac(),
-			MTU: int(r.upTo(math.MaxUint16)), Device: r.text()}
+		role := r.byte()
+		p := Port{Name: id.bytes(len(id.b)), Role: Role(role &^ newer), VSID: VSID(r.upTo(math.MaxUint32)), MAC: r.mac(),
+			MTU: int(r.upTo(math.MaxUint16)), Device: r.text()}.format1()
+		if role&newer != 0 {
+			switches := r.byte()
+			p.MACSpoofing, p.DHCPGuard, p.RouterGuard = switches&macSpoofing != 0, switches&dhcpGuard != 0, switches&routerGuard != 0
+			p.DynamicIPLimit, p.StormLimit, p.Uplink = uint32(r.upTo(math.MaxUint32)), uint32(r.upTo(math.MaxUint32)), r.text()
+			r.bad = r.bad || switches&^(macSpoofing|dhcpGuard|routerGuard) != 0 || p == p.format1()
+		}
+		o = p
 	case KindProviderAddress:
 		o = ProviderAddress{Prefix: r.prefixOf(id.addr()), Port: r.text(), VLAN: uint16(r.upTo(math.MaxUint16)), MAC: r.mac()}
 	case KindProviderRoute:
 		o = ProviderRoute{Port: id.upToZero(), Prefix: id.prefix(), NextHop: id.addr(), Metric: uint32(r.upTo(math.MaxUint32))}
 	case KindVirtualSubnet:
-		vs := VirtualSubnet{VSID: id.vsid(), RDID: RDID([]byte(r.bytes(16))), Mode: Mode(r.byte())}
+		vs := VirtualSubnet{VSID: id.vsid(), RDID: RDID([]byte(r.bytes(16)))}
+		mode := r.byte()
+		vs.Mode = Mode(mode &^ newer)
 		for n := r.upTo(uint64(len(r.b))); n > 0 && !r.bad; n-- {
 			vs.Prefixes = append(vs.Prefixes, r.prefix())
+		}
+		if mode&newer != 0 {
+			vs.DHCP = r.upTo(1) == 1
+			for n := r.upTo(uint64(len(r.b))); n > 0 && !r.bad; n-- {
+				vs.DNS = append(vs.DNS, r.addr())
+			}
+			r.bad = r.bad || !vs.DHCP && len(vs.DNS) == 0
 		}
 		o = vs
 	case KindCustomerRoute:

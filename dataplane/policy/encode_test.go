@@ -5,10 +5,14 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"paca/dataplane/packet"
 )
 
 // encodable is an object of each kind and shape.
@@ -17,6 +21,13 @@ func encodable() []Object {
 	all := []Object{
 		Global{}, Global{UseExternalRouter: true},
 		Port{Name: "Ünï", Role: Host, MTU: math.MaxUint16, Device: strings.Repeat("d", 300)},
+		Port{Name: "host1", Role: Host, Uplink: "up1"},
+		Port{Name: "vm1", Role: VM, MACSpoofing: true, RouterGuard: true, DynamicIPLimit: 1, StormLimit: math.MaxUint32},
+		Port{Name: "vm2", Role: VM, DHCPGuard: true, DynamicIPLimit: DefaultDynamicIPLimit, StormLimit: DefaultStormLimit},
+		Port{Name: "vm3", Role: VM, DynamicIPLimit: DefaultDynamicIPLimit, StormLimit: DefaultStormLimit},
+		VirtualSubnet{VSID: MinVSID, RDID: blue, Prefixes: prefixes("10.1.1.0/24"), DHCP: true},
+		VirtualSubnet{VSID: MinVSID, RDID: blue, Prefixes: prefixes("10.1.1.0/24"), DNS: []netip.Addr{addr("10.1.1.53"), addr("8.8.8.8")}},
+		LookupRecord{VSID: MinVSID, CA: addr("239.1.2.3"), MAC: packet.MAC{1, 0, 0x5e, 1, 2, 3}, PA: addr("ff0e::1")},
 		CustomerRoute{RDID: blue, VSID: MaxVSID, Prefix: prefix("::/0"), NextHop: addr("::"), Metric: math.MaxUint32},
 		LookupRecord{VSID: MinVSID, CA: addr("fd00::2"), MAC: mac(1), PA: addr("2001:db8::1"), Type: Dynamic, UseVMMAC: true, Context: "c"},
 		LookupRecord{VSID: MinVSID, CA: addr("10.1.1.2"), MAC: mac(1), PA: addr("10.0.0.1"), VMName: strings.Repeat("n", 200), CustomerID: "i"},
@@ -57,7 +68,8 @@ func TestEncoding(t *testing.T) {
 		}
 	}
 	// A number has one form, and fits.
-	route := encodable()[3]
+	all := encodable()
+	route := all[slices.IndexFunc(all, func(o Object) bool { return o.Kind() == KindCustomerRoute })]
 	for _, b := range []string{"\xff\x81\x00", "\x80\x00", "\x80\x80\x80\x80\x10", strings.Repeat("\xff", 9) + "\x01", strings.Repeat("\xff", 20)} {
 		if o, err := DecodeObject(route.Key(), []byte(b)); !errors.Is(err, ErrEncoding) {
 			t.Errorf("metric %x read as %v, %v", b, o, err)
@@ -74,14 +86,25 @@ func TestEncoding(t *testing.T) {
 }
 
 // What a store has kept can be read for ever: these bytes never change under
-// one Format.
-func TestFormat1(t *testing.T) {
+// one Format. Those of format 1 are still what such objects are written as; what
+// they do not say is what that release did.
+func TestFormats(t *testing.T) {
 	for _, c := range []struct {
 		o          Object
 		key, value string
 	}{
+		// Format 2.
+		{Port{Name: "p", Role: VM, VSID: 6001, MAC: mac(1), MTU: 1458, Device: "tap:x", MACSpoofing: true, RouterGuard: true, DynamicIPLimit: 3, StormLimit: 300},
+			"\x02p", "\x81\xf1\x2e\x02\x00\x00\x00\x00\x01\xb2\x0b\x05tap:x\x05\x03\xac\x02\x00"},
+		{Port{Name: "p", Role: VM, MTU: 1, DHCPGuard: true}, "\x02p", "\x81\x00\x00\x00\x00\x00\x00\x00\x01\x00\x02\x00\x00\x00"},
+		{Port{Name: "h", Role: Host, MTU: 1, Uplink: "u"}, "\x02h", "\x82\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x01u"},
+		{VirtualSubnet{VSID: 6001, RDID: blue, Prefixes: prefixes("10.1.1.0/24"), Mode: Rewrite, DHCP: true, DNS: []netip.Addr{addr("8.8.8.8")}},
+			"\x05\x00\x00\x17\x71", "\x01" + strings.Repeat("\x00", 15) + "\x81\x01\x04\x0a\x01\x01\x00\x18\x01\x01\x04\x08\x08\x08\x08"},
+
+		// Format 1.
+		{Port{Name: "h", Role: Host, MTU: 1}, "\x02h", "\x02\x00\x00\x00\x00\x00\x00\x00\x01\x00"},
 		{Global{UseExternalRouter: true}, "\x01", "\x01"},
-		{Port{Name: "p", Role: VM, VSID: 6001, MAC: mac(1), MTU: 1458, Device: "tap:x"}, "\x02p", "\x01\xf1\x2e\x02\x00\x00\x00\x00\x01\xb2\x0b\x05tap:x"},
+		{Port{Name: "p", Role: VM, VSID: 6001, MAC: mac(1), MTU: 1458, Device: "tap:x", DynamicIPLimit: 8, StormLimit: 1000}, "\x02p", "\x01\xf1\x2e\x02\x00\x00\x00\x00\x01\xb2\x0b\x05tap:x"},
 		{ProviderAddress{Prefix: prefix("192.168.1.10/24"), Port: "u", VLAN: 5, MAC: mac(2)}, "\x03\x04\xc0\xa8\x01\x0a", "\x18\x01u\x05\x02\x00\x00\x00\x00\x02"},
 		{ProviderRoute{Port: "u", Prefix: prefix("10.0.0.0/8"), NextHop: addr("192.168.1.1"), Metric: 300}, "\x04u\x00\x04\x0a\x00\x00\x00\x08\x04\xc0\xa8\x01\x01", "\xac\x02"},
 		{VirtualSubnet{VSID: 6001, RDID: blue, Prefixes: prefixes("10.1.1.0/24"), Mode: Rewrite}, "\x05\x00\x00\x17\x71", "\x01" + strings.Repeat("\x00", 15) + "\x01\x01\x04\x0a\x01\x01\x00\x18"},
@@ -92,6 +115,9 @@ func TestFormat1(t *testing.T) {
 	} {
 		if k, v := string(c.o.Key()), string(AppendObject(nil, c.o)); k != c.key || v != c.value {
 			t.Errorf("%+v is %q = %q\nwant %q = %q", c.o, k, v, c.key, c.value)
+		}
+		if o, err := DecodeObject(Key(c.key), []byte(c.value)); err != nil || !reflect.DeepEqual(o, c.o) {
+			t.Errorf("%q = %q is %+v, %v\nwant %+v", c.key, c.value, o, err, c.o)
 		}
 	}
 }

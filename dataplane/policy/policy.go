@@ -165,6 +165,27 @@ type LookupRecord struct {
 // Router says whether the record names the distributed router's MAC (P21).
 func (r *LookupRecord) Router() bool { return r.PA == RouterPA }
 
+// Group says whether the record names the PA multicast group that frames for a
+// broadcast or multicast CA go to (A20), and so no machine.
+func (r *LookupRecord) Group() bool { return isGroup(r.CA) }
+
+var broadcastCA = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+func isGroup(a netip.Addr) bool { return a.IsMulticast() || a == broadcastCA }
+
+// groupMAC is where frames for a broadcast or multicast CA go (RFC 1112, RFC 2464).
+func groupMAC(ca netip.Addr) packet.MAC {
+	switch {
+	case ca == broadcastCA:
+		return packet.Broadcast
+	case ca.Is4():
+		a := ca.As4()
+		return packet.MAC{0x01, 0x00, 0x5e, a[1] & 0x7f, a[2], a[3]}
+	}
+	a := ca.As16()
+	return packet.MAC{0x33, 0x33, a[12], a[13], a[14], a[15]}
+}
+
 // wildcard says whether the record stands for a MAC whatever its CA (C1.1).
 func (r *LookupRecord) wildcard() bool { return r.Type == GatewayWildcard || r.Type == L2Only }
 
@@ -219,7 +240,7 @@ type Port struct {
 	MAC  packet.MAC // of the VM; for an uplink, the device's own
 	MTU  int        // largest IP packet in bytes
 
-	// What a VM port may do (L31, L32).
+	// What a VM port may do (L31, L32). Ports of other roles have none of it.
 	MACSpoofing    bool   // send from other MACs than its own
 	DHCPGuard      bool   // no DHCP server's messages
 	RouterGuard    bool   // no router advertisements or redirects
@@ -235,6 +256,22 @@ type Port struct {
 	// at run time and does not read it.
 	Device string
 }
+
+// What a VM port has unless its operator says otherwise.
+const (
+	DefaultDynamicIPLimit = 8
+	DefaultStormLimit     = 1000
+)
+
+// The most that a VM port may be given. More than MaxStormLimit is no limit: no
+// worker forwards so many.
+const (
+	MaxDynamicIPLimit = 4096
+	MaxStormLimit     = 10_000_000
+)
+
+// MaxDNS is how many name servers DHCP tells of: its answer is one small packet.
+const MaxDNS = 8
 
 // Set is all policy of one host. A worker's port index is the index in Ports.
 type Set struct {

@@ -13,6 +13,7 @@ import (
 // twin that judges Book.
 func (s *Set) Validate() error {
 	c := checker{set: s}
+	c.externalRouter = s.Global.UseExternalRouter
 	c.subnets()
 	c.records()
 	c.customerRoutes()
@@ -96,7 +97,7 @@ func (c *checker) records() {
 			continue
 		}
 		c.recordIn(r, vs)
-		if r.Router() {
+		if r.Router() || r.Group() {
 			continue
 		}
 		if first, taken := users[r.PA]; !taken {
@@ -194,6 +195,13 @@ func (c *checker) ports() {
 	}
 	names := map[string]int{}
 	vnics := map[vnic]int{}
+	var uplinks []string
+	for _, p := range c.set.Ports {
+		if p.Role == Uplink {
+			uplinks = append(uplinks, p.Name)
+		}
+	}
+	carried := map[string]int{}
 	for i := range c.set.Ports {
 		p := &c.set.Ports[i]
 		c.at(KindPort, i)
@@ -202,6 +210,21 @@ func (c *checker) ports() {
 			c.fault("name", "P1", "%q is already port[%d]", p.Name, first)
 		}
 		names[p.Name] = i
+		if p.Role == Host {
+			switch {
+			case p.Uplink != "" && !slices.Contains(uplinks, p.Uplink), p.Uplink == "" && len(uplinks) != 1:
+				c.fault("uplink", "W20", "it carries no uplink's traffic")
+			default:
+				u := p.Uplink
+				if u == "" {
+					u = uplinks[0]
+				}
+				if first, dup := carried[u]; dup {
+					c.fault("uplink", "W20", "port[%d] already carries that of %q", first, u)
+				}
+				carried[u] = i
+			}
+		}
 		if !p.vnic() {
 			continue
 		}

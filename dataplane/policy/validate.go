@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -23,6 +24,8 @@ type judge struct {
 	kind  Kind
 	index int
 	bad   bool // the object at hand has a fault
+
+	externalRouter bool // router CAs may be VMs' (L18)
 }
 
 // at turns to the next object.
@@ -87,6 +90,25 @@ func (j *judge) subnet(vs *VirtualSubnet) {
 			j.fault("prefixes", "P11", "%v has bits set behind its length", p)
 		}
 	}
+	if vs.DHCP && !slices.ContainsFunc(vs.Prefixes, leasable) {
+		j.fault("dhcp", "A14", "DHCPv4 needs an IPv4 prefix with room for a router")
+	}
+	for i, a := range vs.DNS {
+		if !usable(a) || !a.Is4() {
+			j.fault("dns", "A14", "%v is no name server that DHCPv4 can tell of: one machine's IPv4 address", a)
+		} else if slices.Contains(vs.DNS[:i], a) {
+			j.fault("dns", "A14", "%v is there already", a)
+		}
+	}
+	if len(vs.DNS) > MaxDNS {
+		j.fault("dns", "A14", "%d name servers; DHCP tells of %d at most", len(vs.DNS), MaxDNS)
+	}
+}
+
+// leasable says whether DHCPv4 can give out addresses of a prefix.
+func leasable(p netip.Prefix) bool {
+	_, ok := RouterCA(p)
+	return ok && p.Addr().Is4()
 }
 
 // overlap reports that p of the subnet at hand overlaps o of VSID v.
@@ -97,14 +119,23 @@ func (j *judge) overlap(p, o netip.Prefix, v VSID) {
 // record checks a lookup record by itself.
 func (j *judge) record(r *LookupRecord) {
 	j.vsid(r.VSID)
-	j.mac(r.MAC)
-	if !usable(r.PA) {
-		j.fault("pa", "P5", "%v is not a unicast address", r.PA)
+	if r.Group() {
+		j.group(r)
+	} else {
+		j.mac(r.MAC)
+		switch {
+		case usable(r.PA):
+		case r.PA.IsMulticast():
+			j.fault("pa", "A20", "%v is a multicast group, and CA %v is not", r.PA, r.CA)
+		default:
+			j.fault("pa", "P5", "%v is not a unicast address", r.PA)
+		}
 	}
 	if r.Type >= numRecordTypes {
 		j.fault("type", "P22", "%v is unknown", r.Type)
 	}
 	switch {
+	case r.Group() && !r.wildcard():
 	case !r.wildcard():
 		if !usable(r.CA) {
 			j.fault("ca", "P5", "%v is not a unicast address", r.CA)
@@ -119,6 +150,22 @@ func (j *judge) record(r *LookupRecord) {
 	j.label("context", r.Context)
 }
 
+// group checks what is particular to the record of a broadcast or multicast CA.
+func (j *judge) group(r *LookupRecord) {
+	if want := groupMAC(r.CA); r.MAC != want && r.MAC != packet.Broadcast {
+		j.fault("mac", "A20", "frames for %v go to %v, not to %v", r.CA, want, r.MAC)
+	}
+	if !r.PA.IsMulticast() || r.PA.IsInterfaceLocalMulticast() || r.PA.Is4In6() || r.PA.Zone() != "" {
+		j.fault("pa", "A20", "%v is not a multicast group of the provider network, which the record of CA %v must name", r.PA, r.CA)
+	}
+	if r.CA.Is4In6() || r.CA.Zone() != "" {
+		j.fault("ca", "A20", "%v is not an address that a packet has", r.CA)
+	}
+	if r.Type == Dynamic {
+		j.fault("type", "A20", "the record of a group is static: nobody learns it")
+	}
+}
+
 // noSubnet reports that the object at hand refers to nothing.
 func (j *judge) noSubnet(v VSID) {
 	j.fault("vsid", "P3", "no virtual_subnet has VSID %d", v)
@@ -126,6 +173,15 @@ func (j *judge) noSubnet(v VSID) {
 
 // recordIn checks a record that is right by itself against its virtual subnet.
 func (j *judge) recordIn(r *LookupRecord, vs *VirtualSubnet) {
+	if r.Group() {
+		if vs.Mode == Rewrite {
+			j.fault("ca", "R20", "a rewrite subnet carries no broadcast or multicast, so %v goes nowhere", r.CA)
+		}
+		if r.UseVMMAC {
+			j.fault("use_vm_mac", "P24", "a group has no VM")
+		}
+		return
+	}
 	if !r.wildcard() {
 		j.concreteCA(r, vs)
 	}
@@ -161,7 +217,7 @@ func (j *judge) concreteCA(r *LookupRecord, vs *VirtualSubnet) {
 	}
 	router, ok := RouterCA(vs.Prefixes[at])
 	isRouter := ok && r.CA == router
-	if isRouter && !r.Router() {
+	if isRouter && !r.Router() && !j.externalRouter {
 		j.fault("ca", "P20", "%v is the router address of %v; no VM may have it (a router record has PA %v)", r.CA, vs.Prefixes[at], RouterPA)
 	}
 	if !isRouter && r.Router() {
@@ -243,6 +299,56 @@ func (j *judge) port(p *Port) {
 		j.vsid(p.VSID)
 		j.mac(p.MAC)
 	}
+	if p.Role != VM {
+		const only = "only a port of role vm has this"
+		if p.MACSpoofing {
+			j.fault("mac_spoofing", "L31", only)
+		}
+		if p.DHCPGuard {
+			j.fault("dhcp_guard", "L31", only)
+		}
+		if p.RouterGuard {
+			j.fault("router_guard", "L31", only)
+		}
+		if p.DynamicIPLimit != 0 {
+			j.fault("dynamic_ip_limit", "L32", only)
+		}
+		if p.StormLimit != 0 {
+			j.fault("storm_limit", "A21", only)
+		}
+	}
+	if p.DynamicIPLimit > MaxDynamicIPLimit {
+		j.fault("dynamic_ip_limit", "L32", "%d is more than %d", p.DynamicIPLimit, MaxDynamicIPLimit)
+	}
+	if p.StormLimit > MaxStormLimit {
+		j.fault("storm_limit", "A21", "%d is more than %d; 0 is no limit", p.StormLimit, MaxStormLimit)
+	}
+	if p.Uplink != "" && p.Role != Host {
+		j.fault("uplink", "W20", "only a port of role host has this")
+	}
+}
+
+// carries is the uplink whose other traffic a host port carries, given the names
+// of all uplinks: "" if none can be meant.
+func (p *Port) carries(uplinks []string) string {
+	switch {
+	case p.Uplink != "" && slices.Contains(uplinks, p.Uplink):
+		return p.Uplink
+	case p.Uplink == "" && len(uplinks) == 1:
+		return uplinks[0]
+	}
+	return ""
+}
+
+// astray says why a host port carries no uplink's traffic (W20).
+func (p *Port) astray(uplinks []string) string {
+	switch {
+	case p.Uplink != "":
+		return fmt.Sprintf("no uplink is called %q", p.Uplink)
+	case len(uplinks) == 0:
+		return "there is no uplink whose other traffic it could carry"
+	}
+	return fmt.Sprintf("which uplink's other traffic it carries must be said: there are %d", len(uplinks))
 }
 
 // vnic says whether the port is a VM's in a virtual subnet (P1).
@@ -251,7 +357,7 @@ func (p *Port) vnic() bool { return p.Role == VM && p.VSID != 0 }
 // usable says whether one machine may have the address.
 func usable(a netip.Addr) bool {
 	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.Is4In6() &&
-		a != netip.AddrFrom4([4]byte{255, 255, 255, 255}) && a.Zone() == ""
+		a != broadcastCA && a.Zone() == ""
 }
 
 func wellFormed(p netip.Prefix) bool { return p.IsValid() && p == p.Masked() && !p.Addr().Is4In6() }

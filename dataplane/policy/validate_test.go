@@ -124,13 +124,13 @@ func TestW4_P3_P4_P6_P13Faults(t *testing.T) {
 		{"P5 PA missing", func(s *Set) { s.LookupRecords[0].PA = netip.Addr{} }, "lookup_record[0].pa (P5)"},
 		{"P5 PA missing, rewrite", func(s *Set) { s.LookupRecords[4].PA, s.LookupRecords[5].PA = netip.Addr{}, netip.Addr{} },
 			"lookup_record[4].pa (P5); lookup_record[5].pa (P5)"},
-		{"P5 PA group", func(s *Set) { s.LookupRecords[0].PA = addr("ff0e::1") }, "lookup_record[0].pa (P5)"},
+		{"A20 PA group", func(s *Set) { s.LookupRecords[0].PA = addr("ff0e::1") }, "lookup_record[0].pa (A20)"},
 		{"P5 PA with zone", func(s *Set) { s.LookupRecords[0].PA = addr("fe80::1%eth0") }, "lookup_record[0].pa (P5)"},
 		{"P5 PA IPv4 in IPv6", func(s *Set) { s.LookupRecords[0].PA = addr("::ffff:192.168.1.10") }, "lookup_record[0].pa (P5)"},
 		{"P5 CA missing", func(s *Set) { s.LookupRecords[0].CA, s.LookupRecords[1].CA = netip.Addr{}, netip.Addr{} },
 			"lookup_record[0].ca (P5); lookup_record[1].ca (P5)"},
 		{"P5 CA unspecified", func(s *Set) { s.LookupRecords[0].CA = addr("0.0.0.0") }, "lookup_record[0].ca (P5)"},
-		{"P5 CA broadcast", func(s *Set) { s.LookupRecords[0].CA = addr("255.255.255.255") }, "lookup_record[0].ca (P5)"},
+		{"A20 CA broadcast", func(s *Set) { s.LookupRecords[0].CA = addr("255.255.255.255") }, "lookup_record[0].mac (A20); lookup_record[0].pa (A20)"},
 
 		{"P6", func(s *Set) {
 			record(s, LookupRecord{VSID: MinVSID, CA: addr("10.1.1.11"), MAC: mac(7), PA: addr("192.168.1.10")})
