@@ -24,9 +24,11 @@ func TestHostFile(t *testing.T) {
 		Workers: Workers{Cores: []int{1, 0}, Idle: IdlePoll},
 		Ports: []Port{
 			{Name: "uplink0", Role: RoleUplink, Device: "0000:3b:00.0", MTU: 1600},
-			{Name: "blue-vm1", Role: RoleVM, Device: "vhost-user:/run/paca/blue-vm1.sock,client", MTU: 1500, VSID: 6001, MAC: mac},
-			{Name: "red-vm1", Role: RoleVM, Device: "memif:/run/paca/memif.sock,id=3,role=server", MTU: 1500, VSID: 5001, MAC: mac},
-			{Name: "kernel", Role: RoleHost, Device: "tap:paca0", MTU: 1500},
+			{Name: "blue-vm1", Role: RoleVM, Device: "vhost-user:/run/paca/blue-vm1.sock,client", MTU: 1500, VSID: 6001, MAC: mac, DynamicIPLimit: 8, StormLimit: 1000},
+			{Name: "red-vm1", Role: RoleVM, Device: "memif:/run/paca/memif.sock,id=3,role=server", MTU: 1500, VSID: 5001, MAC: mac, DynamicIPLimit: 8, StormLimit: 1000},
+			{Name: "kernel", Role: RoleHost, Device: "tap:paca0", MTU: 1500, Uplink: "uplink0"},
+			{Name: "green-vm1", Role: RoleVM, Device: "tap:green1", MTU: 1500, VSID: 7001, MAC: [6]byte{0x10, 0x10, 0x10, 0x10, 0x11, 0x07},
+				MACSpoofing: true, DHCPGuard: true, RouterGuard: true},
 		},
 		ProviderAddresses: []ProviderAddress{
 			{Address: netip.MustParsePrefix("192.168.1.10/24"), Port: "uplink0"},
@@ -37,7 +39,8 @@ func TestHostFile(t *testing.T) {
 			{Port: "uplink0", Prefix: netip.MustParsePrefix("2001:db8:1::/64"), NextHop: netip.IPv6Unspecified()},
 		},
 		Neighbors: []Neighbor{{Port: "uplink0", Address: netip.MustParseAddr("192.168.1.1"), MAC: [6]byte{2, 0, 0, 0, 1, 1}}},
-		NVGRE:     NVGRE{FlowID: FlowIDZero, DSCPECN: DSCPECNZero},
+		Router:    Router{AnswerPing: true, ClampMSS: true, ICMPRate: 7},
+		NVGRE:     NVGRE{FlowID: FlowIDZero, DSCPECN: DSCPECNZero, ControlMessages: ControlMessagesAct},
 		Policy:    PolicySource{Store: "memory", Seed: "testdata/policy.toml"},
 		Control:   Control{Socket: "/run/paca/host1.sock", Group: "operators", ReadGroup: "watchers"},
 		Metrics:   Metrics{Listen: "[::1]:9470"},
@@ -70,7 +73,8 @@ func TestHostFileDefaults(t *testing.T) {
 	if !reflect.DeepEqual(got, &want) {
 		t.Errorf("read\n%+v, want\n%+v", got, &want)
 	}
-	if got.Host.Name == "" || got.Policy.Store != "bolt:/var/lib/paca/policy.db" || got.Control.Group != DefaultGroup || got.Metrics.Listen != "" {
+	if got.Host.Name == "" || got.Policy.Store != "bolt:/var/lib/paca/policy.db" || got.Control.Group != DefaultGroup || got.Metrics.Listen != "" ||
+		!got.Host.DuplicateDetection || got.Router != (Router{DecrementTTL: true, ICMPRate: 100}) || got.NVGRE.ControlMessages != ControlMessagesNotify {
 		t.Errorf("defaults are %+v", got)
 	}
 }
@@ -86,11 +90,14 @@ func TestPolicyFile(t *testing.T) {
 		VirtualSubnets: []VirtualSubnet{
 			{VSID: 6001, RDID: rdid, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.1.0/24"), netip.MustParsePrefix("fd00:1::/64")}, Mode: ModeRewrite},
 			{VSID: 4096, RDID: rdid2, Mode: ModeNVGRE},
+			{VSID: 7001, RDID: rdid2, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.7.1.0/24")}, Mode: ModeNVGRE,
+				DHCP: true, DNS: []netip.Addr{netip.MustParseAddr("10.7.1.53"), netip.MustParseAddr("192.0.2.53")}},
 		},
 		LookupRecords: []LookupRecord{
 			{VSID: 6001, CA: netip.MustParseAddr("10.1.1.11"), MAC: [6]byte{0x10, 0x10, 0x10, 0x10, 0x11, 0x05}, PA: netip.MustParseAddr("192.168.1.10"), Type: TypeStatic},
 			{VSID: 16777214, CA: netip.IPv6Unspecified(), MAC: [6]byte{0x10, 0x10, 0x10, 0x10, 0x11, 0x06}, PA: netip.MustParseAddr("2001:db8:1::10"),
 				Type: TypeL2Only, UseVMMAC: true, VMName: "blue 2", CustomerID: "{33333333-2222-3333-4444-000000000000}", Context: "moved on Tuesday"},
+			{VSID: 7001, CA: netip.MustParseAddr("239.1.2.3"), MAC: [6]byte{1, 0, 0x5e, 1, 2, 3}, PA: netip.MustParseAddr("239.255.0.1"), Type: TypeStatic},
 		},
 		CustomerRoutes: []CustomerRoute{
 			{RDID: rdid, VSID: 6001, Prefix: netip.MustParsePrefix("0.0.0.0/0"), NextHop: netip.MustParseAddr("10.1.1.254"), Metric: 255},
@@ -98,9 +105,12 @@ func TestPolicyFile(t *testing.T) {
 		},
 		Global: &Global{UseExternalRouter: true},
 		Ports: []Port{
-			{Name: "blue-vm2", Role: RoleVM, Device: "tap:blue2", MTU: 1400, VSID: 6001, MAC: [6]byte{0x10, 0x10, 0x10, 0x10, 0x11, 0x06}},
-			{Name: "new-vm", Role: RoleVM, Device: "tap:new", MTU: 1500, MAC: [6]byte{0x10, 0x10, 0x10, 0x10, 0x11, 0x08}},
+			{Name: "blue-vm2", Role: RoleVM, Device: "tap:blue2", MTU: 1400, VSID: 6001, MAC: [6]byte{0x10, 0x10, 0x10, 0x10, 0x11, 0x06}, DynamicIPLimit: 8, StormLimit: 1000},
+			{Name: "new-vm", Role: RoleVM, Device: "tap:new", MTU: 1500, MAC: [6]byte{0x10, 0x10, 0x10, 0x10, 0x11, 0x08}, DynamicIPLimit: 8, StormLimit: 1000},
 			{Name: "uplink1", Role: RoleUplink, Device: "0000:3b:00.1", MTU: 9000},
+			{Name: "guarded-vm", Role: RoleVM, Device: "tap:guarded", MTU: 1500, MAC: [6]byte{0x10, 0x10, 0x10, 0x10, 0x11, 0x09},
+				MACSpoofing: true, DHCPGuard: true, RouterGuard: true, StormLimit: 200},
+			{Name: "kernel1", Role: RoleHost, Device: "tap:paca1", MTU: 1500, Uplink: "uplink1"},
 		},
 		ProviderAddresses: []ProviderAddress{
 			{Address: netip.MustParsePrefix("192.168.1.11/24"), Port: "uplink0", VLAN: 7, MAC: [6]byte{2, 0, 0, 0, 1, 0x11}},
@@ -194,14 +204,14 @@ func TestHostFileFaults(t *testing.T) {
 		// keys
 		{`[host]`, `[hosts]`, `2: hosts: unknown key; did you mean host?`},
 		{`name = "host1"`, `nane = "host1"`, `3: host.nane: unknown key; did you mean name?`},
-		{`name = "host1"`, "name = \"host1\"\nspeed = 11", `4: host.speed: unknown key; known here: name`},
-		{`name = "host1"`, "name = \"host1\"\n\"per second\" = 11", `4: host."per second": unknown key; known here: name`},
+		{`name = "host1"`, "name = \"host1\"\nspeed = 11", `4: host.speed: unknown key; known here: name, duplicate_detection`},
+		{`name = "host1"`, "name = \"host1\"\n\"per second\" = 11", `4: host."per second": unknown key; known here: name, duplicate_detection`},
 		{`mtu = 1600`, `MTU = 1600`, `18: port[0].MTU: unknown key; did you mean mtu?`},
 		{`port = "uplink0"`, "port = \"uplink0\"\nnext-hop = \"::\"", `42: provider_address[0].next-hop: unknown key; known here: address, port, vlan`},
 		{`[workers]`, "[[ports]]\n[workers]", `10: ports: unknown key; did you mean port?`},
 		{`[host]`, `[[host]]`, `2: host: is a list, not a table; write [host]`},
-		{"[nvgre]\nflow_id = \"zero\"\ndscp_ecn = \"zero\"", "nvgre = 1", `63: neighbor[0].nvgre: unknown key; known here: port, address, mac`},
-		{`[host]`, "log = 3\n[host]", `79: not TOML: Key 'log' has already been defined.`},
+		{"[nvgre]\nflow_id = \"zero\"\ndscp_ecn = \"zero\"\ncontrol_messages = \"act\"", "nvgre = 1", `63: neighbor[0].nvgre: unknown key; known here: port, address, mac`},
+		{`[host]`, "log = 3\n[host]", `80: not TOML: Key 'log' has already been defined.`},
 		{`name = "host1"`, `name = host1`, `3: host.name: not TOML: expected value but found "host" instead`},
 		{`name = "host1"`, `name = "host1"` + "\n" + `name = "host2"`, `4: host.name: not TOML: Key 'host.name' has already been defined.`},
 
@@ -255,6 +265,22 @@ func TestHostFileFaults(t *testing.T) {
 		{`mtu = 1600`, `vsid = 6001`, `18: port[0].vsid: only a port of role "vm" has one; remove it`},
 		{`mtu = 1600`, `mac = "02:00:00:00:00:01"`, `18: port[0].mac: only a port of role "vm" has one here; remove it`},
 
+		// L31, L32, W20
+		{`mtu = 1600`, `mac_spoofing = false`, `18: port[0].mac_spoofing: only a port of role "vm" has it; remove it`},
+		{`mtu = 1600`, `dhcp_guard = true`, `18: port[0].dhcp_guard: only a port of role "vm" has it; remove it`},
+		{`uplink = "uplink0"`, `router_guard = true`, `38: port[3].router_guard: only a port of role "vm" has it; remove it`},
+		{`mtu = 1600`, `dynamic_ip_limit = 0`, `18: port[0].dynamic_ip_limit: only a port of role "vm" has it; remove it`},
+		{`uplink = "uplink0"`, `storm_limit = 0`, `38: port[3].storm_limit: only a port of role "vm" has it; remove it`},
+		{`mtu = 1600`, `uplink = "uplink0"`, `18: port[0].uplink: only a port of role "host" stands behind one; remove it`},
+		{`mac_spoofing = true`, `uplink = "uplink0"`, `94: port[4].uplink: only a port of role "host" stands behind one; remove it`},
+		{`uplink = "uplink0"`, `uplink = "uplink9"`, `38: port[3].uplink: no port is called "uplink9"; the uplinks are uplink0`},
+		{`uplink = "uplink0"`, `uplink = "blue-vm1"`, `38: port[3].uplink: "blue-vm1" (port[1]) has role "vm"; name an uplink`},
+		{`uplink = "uplink0"`, `uplink = ""`, `38: port[3].uplink: "" is not a name; use up to 63 letters, digits, dots, dashes and underscores, the first a letter or digit`},
+		{`mac_spoofing = true`, `mac_spoofing = 1`, `94: port[4].mac_spoofing: 1 is not a boolean; use true or false`},
+		{`dynamic_ip_limit = 0`, `dynamic_ip_limit = 4097`, `97: port[4].dynamic_ip_limit: 4097 is above 4096; use 0 to 4096`},
+		{`storm_limit = 0`, `storm_limit = -1`, `98: port[4].storm_limit: -1 is below 0; use 0 to 10000000`},
+		{`storm_limit = 0`, `storm_limit = 10000001`, `98: port[4].storm_limit: 10000001 is above 10000000; use 0 to 10000000`},
+
 		// [[provider_address]], [[provider_route]], [[neighbor]]
 		{`"192.168.1.10/24"`, `"192.168.1.10"`, `40: provider_address[0].address: "192.168.1.10" is not an address with a prefix length; write 192.168.1.10/24 or 2001:db8::10/64`},
 		{`"192.168.1.10/24"`, `"192.168.1.10/33"`, `40: provider_address[0].address: "192.168.1.10/33" is not an address with a prefix length; write 192.168.1.10/24 or 2001:db8::10/64`},
@@ -277,18 +303,25 @@ func TestHostFileFaults(t *testing.T) {
 		{`address = "192.168.1.1"`, `address = "::1"`, `60: neighbor[0].address: "::1" never leaves a machine; use an address of the provider network`},
 
 		// the rest
+		{`duplicate_detection = false`, `duplicate_detection = "no"`, `4: host.duplicate_detection: "no" is a string, not a boolean; use true or false`},
+		{`control_messages = "act"`, `control_messages = "obey"`, `66: nvgre.control_messages: "obey" is unknown; use one of "off", "notify", "act"`},
+		{`decrement_ttl = false`, `decrement_ttl = 0`, `83: router.decrement_ttl: 0 is not a boolean; use true or false`},
+		{`answer_ping = true`, `answer_pings = true`, `84: router.answer_pings: unknown key; did you mean answer_ping?`},
+		{`clamp_mss = true`, `clamp_mss = 1360`, `85: router.clamp_mss: 1360 is not a boolean; use true or false`},
+		{`icmp_rate = 7`, `icmp_rate = 0`, `86: router.icmp_rate: 0 is below 1; use 1 to 100000`},
+		{`icmp_rate = 7`, `icmp_rate = 100001`, `86: router.icmp_rate: 100001 is above 100000; use 1 to 100000`},
 		{`"zero"`, `"none"`, `64: nvgre.flow_id: "none" is unknown; use one of "hash", "zero"`},
-		{`"memory"`, `"bolt:policy.db"`, `67: policy.store: "bolt:policy.db" has no absolute path; use "bolt:/var/lib/paca/policy.db"`},
-		{`"memory"`, `"etcd:https://a:2379,https://b:2379"`, `67: policy.store: "etcd:https://a:2379,https://b:2379" is not in this release; use "bolt:FILE" or "memory"`},
-		{`"memory"`, `"sqlite:/x"`, `67: policy.store: "sqlite:/x" is not a store; use "bolt:FILE" or "memory"`},
-		{`/run/paca/host1.sock`, `host1.sock`, `71: control.socket: "host1.sock" is not an absolute path; start it with /`},
-		{`/run/paca/host1.sock`, `/run/` + strings.Repeat("x", 103), `71: control.socket: path of 108 bytes is too long for a socket; use at most 107`},
-		{`"watchers"`, `"a b"`, `73: control.read_group: "a b" is not a name; use up to 63 letters, digits, dots, dashes and underscores, the first a letter or digit`},
-		{`/run/paca/host1.sock`, `/run/` + strings.Repeat("x", 100), `73: control.read_group: the socket for it would be /run/` + strings.Repeat("x", 100) + `.ro: path of 108 bytes is too long for a socket; use at most 107`},
-		{`"[::1]:9470"`, `"9470"`, `76: metrics.listen: "9470" is not host:port; write 127.0.0.1:9470, or "" for none`},
-		{`"[::1]:9470"`, `"localhost:http"`, `76: metrics.listen: "http" is not a TCP port; use 1 to 65535`},
-		{`"[::1]:9470"`, `"a b:9470"`, `76: metrics.listen: "a b" is neither an address nor a host's name; write 127.0.0.1:9470`},
-		{`"debug"`, `"loud"`, `79: log.level: "loud" is unknown; use one of "debug", "info", "warn", "error"`},
+		{`"memory"`, `"bolt:policy.db"`, `68: policy.store: "bolt:policy.db" has no absolute path; use "bolt:/var/lib/paca/policy.db"`},
+		{`"memory"`, `"etcd:https://a:2379,https://b:2379"`, `68: policy.store: "etcd:https://a:2379,https://b:2379" is not in this release; use "bolt:FILE" or "memory"`},
+		{`"memory"`, `"sqlite:/x"`, `68: policy.store: "sqlite:/x" is not a store; use "bolt:FILE" or "memory"`},
+		{`/run/paca/host1.sock`, `host1.sock`, `72: control.socket: "host1.sock" is not an absolute path; start it with /`},
+		{`/run/paca/host1.sock`, `/run/` + strings.Repeat("x", 103), `72: control.socket: path of 108 bytes is too long for a socket; use at most 107`},
+		{`"watchers"`, `"a b"`, `74: control.read_group: "a b" is not a name; use up to 63 letters, digits, dots, dashes and underscores, the first a letter or digit`},
+		{`/run/paca/host1.sock`, `/run/` + strings.Repeat("x", 100), `74: control.read_group: the socket for it would be /run/` + strings.Repeat("x", 100) + `.ro: path of 108 bytes is too long for a socket; use at most 107`},
+		{`"[::1]:9470"`, `"9470"`, `77: metrics.listen: "9470" is not host:port; write 127.0.0.1:9470, or "" for none`},
+		{`"[::1]:9470"`, `"localhost:http"`, `77: metrics.listen: "http" is not a TCP port; use 1 to 65535`},
+		{`"[::1]:9470"`, `"a b:9470"`, `77: metrics.listen: "a b" is neither an address nor a host's name; write 127.0.0.1:9470`},
+		{`"debug"`, `"loud"`, `80: log.level: "loud" is unknown; use one of "debug", "info", "warn", "error"`},
 	})
 }
 
@@ -322,6 +355,12 @@ func TestPolicyFileFaults(t *testing.T) {
 		{`role = "uplink"`, "role = \"uplink\"\nvsid = 0", `62: port[2].vsid: only a port of role "vm" has one; remove it`},
 		{`device = "tap:new"`, ``, `53: port[1].device: is missing; use a PCI address or kind:argument, like "tap:vm1"`},
 		{`"02:00:00:00:01:11"`, `"03:00:00:00:01:11"`, `69: provider_address[0].mac: "03:00:00:00:01:11" is a multicast address; use one whose first byte is even`},
+		{`dhcp = true`, `dhcp = "yes"`, `90: virtual_subnet[2].dhcp: "yes" is a string, not a boolean; use true or false`},
+		{`"192.0.2.53"]`, `"2001:db8::53"]`, `91: virtual_subnet[2].dns[1]: "2001:db8::53" is IPv6, which DHCPv4 cannot tell of; use an IPv4 address`},
+		{`"192.0.2.53"]`, `"224.0.0.251"]`, `91: virtual_subnet[2].dns[1]: "224.0.0.251" is not one machine's address; use a unicast one`},
+		{`storm_limit = 200`, `storm_limit = "200"`, `102: port[3].storm_limit: "200" is a string, not a whole number; use 0 to 10000000, without quotes`},
+		{`role = "host"`, "role = \"host\"\nmac_spoofing = true", `107: port[4].mac_spoofing: only a port of role "vm" has it; remove it`},
+		{`pa = "239.255.0.1"`, `pa = "255.255.255.255"`, `114: lookup_record[2].pa: "255.255.255.255" is not one machine's address; use a unicast one`}, // A20
 		{`metric = 10`, `metric = -1`, `84: provider_route[1].metric: -1 is below 0; use 0 to 4294967295`},
 	})
 }

@@ -20,6 +20,7 @@ type Config struct {
 	ProviderAddresses []ProviderAddress
 	ProviderRoutes    []ProviderRoute
 	Neighbors         []Neighbor
+	Router            Router
 	NVGRE             NVGRE
 	Policy            PolicySource
 	Control           Control
@@ -31,7 +32,8 @@ type Config struct {
 
 // Host is [host].
 type Host struct {
-	Name string // default: the machine's name
+	Name               string // default: the machine's name
+	DuplicateDetection bool   // whether a PA is asked for before it is used (P14)
 }
 
 // EAL is [eal], what DPDK's environment layer is started with.
@@ -85,6 +87,15 @@ type Port struct {
 	MTU    int     // largest L3 packet in bytes
 	VSID   uint32  // role vm only
 	MAC    [6]byte // role vm only
+
+	// Role vm only (L31, L32).
+	MACSpoofing    bool
+	DHCPGuard      bool
+	RouterGuard    bool
+	DynamicIPLimit uint32 // CAs that may be learned from it
+	StormLimit     uint32 // broadcast and multicast frames per second; 0 = any number
+
+	Uplink string // role host only: name of an uplink; "" = the only one (W20)
 }
 
 // ProviderAddress is one [[provider_address]].
@@ -110,11 +121,30 @@ type Neighbor struct {
 	MAC     [6]byte
 }
 
+// Router is [router], the distributed router of every virtual subnet.
+type Router struct {
+	DecrementTTL bool // when a packet changes its virtual subnet (L14)
+	AnswerPing   bool // for the router's address (L11)
+	ClampMSS     bool // of TCP connections to what their path carries (M13)
+	ICMPRate     int  // ICMP errors per second and port (M9)
+}
+
 // NVGRE is [nvgre].
 type NVGRE struct {
-	FlowID  FlowID
-	DSCPECN DSCPECN
+	FlowID          FlowID
+	DSCPECN         DSCPECN
+	ControlMessages ControlMessages
 }
+
+// ControlMessages is what is done with the NVE-to-NVE messages of HNV. // N12
+type ControlMessages string
+
+// The choices of nvgre.control_messages.
+const (
+	ControlMessagesOff    ControlMessages = "off"    // none is sent, none is read
+	ControlMessagesNotify ControlMessages = "notify" // sent; those that come are told on Watch
+	ControlMessagesAct    ControlMessages = "act"    // and REDIRECT moves the record
+)
 
 // FlowID is what goes into the low 8 bits of the GRE key. // W5
 type FlowID string
@@ -171,18 +201,23 @@ func Defaults() Config {
 		machine = "localhost"
 	}
 	return Config{
-		Host:    Host{Name: machine},
+		Host:    Host{Name: machine, DuplicateDetection: true},
 		EAL:     EAL{Memory: 512, Hugepages: HugepagesAuto},
 		Workers: Workers{Idle: IdleAdaptive},
-		NVGRE:   NVGRE{FlowID: FlowIDHash, DSCPECN: DSCPECNCopy},
+		Router:  Router{DecrementTTL: true, ICMPRate: 100},
+		NVGRE:   NVGRE{FlowID: FlowIDHash, DSCPECN: DSCPECNCopy, ControlMessages: ControlMessagesNotify},
 		Policy:  PolicySource{Store: "bolt:/var/lib/paca/policy.db"},
 		Control: Control{Socket: "/run/paca/paca.sock", Group: DefaultGroup},
 		Log:     Log{Level: slog.LevelInfo},
 	}
 }
 
-// defaultMTU is a port's unless the file says otherwise.
-const defaultMTU = 1500
+// What a port has unless the file says otherwise.
+const (
+	defaultMTU            = 1500
+	defaultDynamicIPLimit = 8    // of a VM's
+	defaultStormLimit     = 1000 // of a VM's
+)
 
 // Load reads a host file. The error holds a *Fault for each thing wrong with it.
 func Load(path string) (*Config, error) {
@@ -223,6 +258,7 @@ func (c *Config) Fault(key, format string, args ...any) *Fault {
 func (c *Config) read(root *table) {
 	root.table("host", func(t *table) {
 		optional(t, "name", &c.Host.Name, name)
+		optional(t, "duplicate_detection", &c.Host.DuplicateDetection, boolean)
 	})
 	root.table("eal", func(t *table) {
 		optional(t, "memory", &c.EAL.Memory, mebibytes)
@@ -244,16 +280,9 @@ func (c *Config) read(root *table) {
 	})
 	root.tables("port", func(t *table) {
 		p := Port{MTU: defaultMTU}
-		role := readPort(t, &p)
-		switch {
-		case p.Role == RoleVM:
-			required(t, "vsid", &p.VSID, vsid, "say which virtual subnet the VM is in, 4096 to 16777214")
-			required(t, "mac", &p.MAC, unicastMAC, "write the MAC of the VM's network card")
-		case role:
-			refuseVM(t)
-		default: // the role is wrong already; say nothing that depends on it
-			optional(t, "vsid", &p.VSID, vsid)
-			optional(t, "mac", &p.MAC, unicastMAC)
+		_, virtual := t.values["vsid"]
+		if readPort(t, &p, vsid) && p.Role == RoleVM && !virtual {
+			t.doc.addFault(t.key("vsid"), "is missing; say which virtual subnet the VM is in, 4096 to 16777214")
 		}
 		c.Ports = append(c.Ports, p)
 	})
@@ -270,9 +299,16 @@ func (c *Config) read(root *table) {
 		required(t, "mac", &n.MAC, unicastMAC, "write the neighbor's MAC")
 		c.Neighbors = append(c.Neighbors, n)
 	})
+	root.table("router", func(t *table) {
+		optional(t, "decrement_ttl", &c.Router.DecrementTTL, boolean)
+		optional(t, "answer_ping", &c.Router.AnswerPing, boolean)
+		optional(t, "clamp_mss", &c.Router.ClampMSS, boolean)
+		optional(t, "icmp_rate", &c.Router.ICMPRate, integer(1, 100_000))
+	})
 	root.table("nvgre", func(t *table) {
 		optional(t, "flow_id", &c.NVGRE.FlowID, oneOf(FlowIDHash, FlowIDZero))
 		optional(t, "dscp_ecn", &c.NVGRE.DSCPECN, oneOf(DSCPECNCopy, DSCPECNZero))
+		optional(t, "control_messages", &c.NVGRE.ControlMessages, oneOf(ControlMessagesOff, ControlMessagesNotify, ControlMessagesAct))
 	})
 	root.table("policy", func(t *table) {
 		optional(t, "store", &c.Policy.Store, store)
@@ -297,20 +333,39 @@ func (c *Config) read(root *table) {
 	})
 }
 
-// readPort reads what ports of host and policy files have in common, and says
-// whether the role is good.
-func readPort(t *table, p *Port) (role bool) {
+// readPort reads a port of a host or policy file, and says whether the role is
+// good.
+func readPort(t *table, p *Port, vsid func(any) (uint32, error)) (role bool) {
 	required(t, "name", &p.Name, name, "give the port a name")
 	role = required(t, "role", &p.Role, oneOf(RoleUplink, RoleVM, RoleHost), `use "uplink", "vm" or "host"`)
 	required(t, "device", &p.Device, device, "use a PCI address or kind:argument, like \"tap:vm1\"")
 	optional(t, "mtu", &p.MTU, integer(1280, 9702))
+	if role && p.Role != RoleVM {
+		t.refuse("vsid", "only a port of role \"vm\" has one")
+		t.refuse("mac", "only a port of role \"vm\" has one here")
+		for _, key := range []string{"mac_spoofing", "dhcp_guard", "router_guard", "dynamic_ip_limit", "storm_limit"} {
+			t.refuse(key, "only a port of role \"vm\" has it")
+		}
+	} else { // or the role is wrong already: nothing is said that depends on it
+		optional(t, "vsid", &p.VSID, vsid)
+		if role {
+			required(t, "mac", &p.MAC, unicastMAC, "write the MAC of the VM's network card")
+			p.DynamicIPLimit, p.StormLimit = defaultDynamicIPLimit, defaultStormLimit
+		} else {
+			optional(t, "mac", &p.MAC, unicastMAC)
+		}
+		optional(t, "mac_spoofing", &p.MACSpoofing, boolean)
+		optional(t, "dhcp_guard", &p.DHCPGuard, boolean)
+		optional(t, "router_guard", &p.RouterGuard, boolean)
+		optional(t, "dynamic_ip_limit", &p.DynamicIPLimit, integer[uint32](0, 4096))
+		optional(t, "storm_limit", &p.StormLimit, integer[uint32](0, 10_000_000))
+	}
+	if role && p.Role != RoleHost {
+		t.refuse("uplink", "only a port of role \"host\" stands behind one")
+	} else {
+		optional(t, "uplink", &p.Uplink, name)
+	}
 	return role
-}
-
-// refuseVM reports what only a VM's port has.
-func refuseVM(t *table) {
-	t.refuse("vsid", "only a port of role \"vm\" has one")
-	t.refuse("mac", "only a port of role \"vm\" has one here")
 }
 
 func readProviderAddress(t *table) (a ProviderAddress) {
@@ -346,6 +401,9 @@ func (c *Config) check() {
 
 	unique(c.doc, c.ProviderAddresses, "provider_address[%d].address", "a PA is assigned once",
 		func(a ProviderAddress) (netip.Addr, bool) { return a.Address.Addr(), a.Address.IsValid() })
+	for i, p := range c.Ports {
+		c.checkUplink(element("port", i)+".uplink", p.Uplink)
+	}
 	for i, a := range c.ProviderAddresses {
 		c.checkUplink(element("provider_address", i)+".port", a.Port)
 	}
@@ -515,15 +573,40 @@ func unicast(v any) (netip.Addr, error) {
 }
 
 func checkUnicast(a netip.Addr) error {
+	if a.IsMulticast() {
+		return fmt.Errorf("%q is not one machine's address; use a unicast one", a)
+	}
+	return checkProvider(a)
+}
+
+// machineOrGroup is an address of one machine, or a multicast group.
+func machineOrGroup(v any) (netip.Addr, error) {
+	a, err := address(v)
+	if err == nil {
+		err = checkProvider(a)
+	}
+	return a, err
+}
+
+func checkProvider(a netip.Addr) error {
 	switch {
 	case a.IsUnspecified():
 		return fmt.Errorf("%q is no machine's address; use one that is not all zero", a)
-	case a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+	case a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return fmt.Errorf("%q is not one machine's address; use a unicast one", a)
 	case a.IsLoopback():
 		return fmt.Errorf("%q never leaves a machine; use an address of the provider network", a)
 	}
 	return nil
+}
+
+// nameServer is an address that DHCPv4 tells of. // A14
+func nameServer(v any) (netip.Addr, error) {
+	a, err := unicast(v)
+	if err == nil && !a.Is4() {
+		err = fmt.Errorf("%q is IPv6, which DHCPv4 cannot tell of; use an IPv4 address", a)
+	}
+	return a, err
 }
 
 // listenAddress is host:port; an empty host listens on every address.

@@ -32,6 +32,8 @@ type VirtualSubnet struct {
 	RDID     [16]byte // in the order in which a GUID is written
 	Prefixes []netip.Prefix
 	Mode     Mode
+	DHCP     bool         // paca answers its VMs' DHCPv4 requests (A14)
+	DNS      []netip.Addr // IPv4: what DHCP tells of
 }
 
 // Mode is how packets of a virtual subnet cross the provider network.
@@ -134,14 +136,16 @@ func (p *Policy) read(root *table) {
 		required(t, "rdid", &s.RDID, guid, whichRDID)
 		list(t, "prefixes", &s.Prefixes, prefix)
 		optional(t, "mode", &s.Mode, oneOf(ModeNVGRE, ModeRewrite))
+		optional(t, "dhcp", &s.DHCP, boolean)
+		list(t, "dns", &s.DNS, nameServer)
 		p.VirtualSubnets = append(p.VirtualSubnets, s)
 	})
 	root.tables("lookup_record", func(t *table) {
 		r := defaultRecord
 		required(t, "vsid", &r.VSID, vsid, whichVSID)
 		required(t, "ca", &r.CA, address, "give the VM's customer address")
-		required(t, "mac", &r.MAC, unicastMAC, "give the VM's MAC")
-		required(t, "pa", &r.PA, unicast, "give the provider address of the VM's host")
+		required(t, "mac", &r.MAC, anyMAC, "give the VM's MAC")
+		required(t, "pa", &r.PA, machineOrGroup, "give the provider address of the VM's host")
 		optional(t, "type", &r.Type, oneOf(TypeStatic, TypeDynamic, TypeGatewayWildcard, TypeL2Only))
 		optional(t, "use_vm_mac", &r.UseVMMAC, boolean)
 		optional(t, "vm_name", &r.VMName, text)
@@ -163,16 +167,7 @@ func (p *Policy) read(root *table) {
 	})
 	root.tables("port", func(t *table) {
 		o := Port{MTU: defaultMTU}
-		switch role := readPort(t, &o); {
-		case role && o.Role != RoleVM:
-			refuseVM(t)
-		case role:
-			optional(t, "vsid", &o.VSID, portVSID)
-			required(t, "mac", &o.MAC, unicastMAC, "write the MAC of the VM's network card")
-		default: // the role is wrong already; say nothing that depends on it
-			optional(t, "vsid", &o.VSID, portVSID)
-			optional(t, "mac", &o.MAC, unicastMAC)
-		}
+		readPort(t, &o, portVSID)
 		p.Ports = append(p.Ports, o)
 	})
 	root.tables("provider_address", func(t *table) {

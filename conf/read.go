@@ -343,7 +343,16 @@ func prefix(v any) (netip.Prefix, error) {
 }
 
 // unicastMAC is what a network card can have as its own.
-func unicastMAC(v any) (mac [6]byte, err error) {
+func unicastMAC(v any) ([6]byte, error) {
+	mac, err := anyMAC(v)
+	if err == nil && mac[0]&1 != 0 {
+		err = fmt.Errorf("%q is a multicast address; use one whose first byte is even", v)
+	}
+	return mac, err
+}
+
+// anyMAC is where a frame can go.
+func anyMAC(v any) (mac [6]byte, err error) {
 	s, err := text(v)
 	if err != nil {
 		return mac, err
@@ -362,11 +371,8 @@ func unicastMAC(v any) (mac [6]byte, err error) {
 	if !unhex(mac[:], digits) {
 		return mac, fmt.Errorf("%q is not a MAC address; write 02:00:00:00:01:01", s)
 	}
-	switch {
-	case mac == [6]byte{}:
+	if mac == [6]byte{} {
 		return mac, fmt.Errorf("%q is no card's address; use one that is not all zero", s)
-	case mac[0]&1 != 0:
-		return mac, fmt.Errorf("%q is a multicast address; use one whose first byte is even", s)
 	}
 	return mac, nil
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net/netip"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -28,6 +27,16 @@ func (p *Policy) Write(w io.Writer) error {
 			b.number("vsid", o.VSID)
 		}
 		b.mac(o.MAC)
+		b.yes("mac_spoofing", o.MACSpoofing)
+		b.yes("dhcp_guard", o.DHCPGuard)
+		b.yes("router_guard", o.RouterGuard)
+		if o.Role == RoleVM && o.DynamicIPLimit != defaultDynamicIPLimit {
+			b.number("dynamic_ip_limit", o.DynamicIPLimit)
+		}
+		if o.Role == RoleVM && o.StormLimit != defaultStormLimit {
+			b.number("storm_limit", o.StormLimit)
+		}
+		b.label("uplink", o.Uplink)
 	}
 	for _, a := range p.ProviderAddresses {
 		b.table("[[provider_address]]")
@@ -52,9 +61,13 @@ func (p *Policy) Write(w io.Writer) error {
 		b.number("vsid", s.VSID)
 		b.rdid(s.RDID)
 		if len(s.Prefixes) > 0 {
-			b.prefixes("prefixes", s.Prefixes)
+			b.list("prefixes", texts(s.Prefixes))
 		}
 		b.text("mode", string(s.Mode))
+		b.yes("dhcp", s.DHCP)
+		if len(s.DNS) > 0 {
+			b.list("dns", texts(s.DNS))
+		}
 	}
 	for _, r := range p.CustomerRoutes {
 		b.table("[[customer_route]]")
@@ -73,9 +86,7 @@ func (p *Policy) Write(w io.Writer) error {
 		if r.Type != defaultRecord.Type {
 			b.text("type", string(r.Type))
 		}
-		if r.UseVMMAC {
-			b.set("use_vm_mac", "true")
-		}
+		b.yes("use_vm_mac", r.UseVMMAC)
 		b.label("vm_name", r.VMName)
 		b.label("customer_id", r.CustomerID)
 		b.label("context", r.Context)
@@ -120,12 +131,27 @@ func (w *writer) rdid(g [16]byte) {
 	w.text("rdid", fmt.Sprintf("{%x-%x-%x-%x-%x}", g[0:4], g[4:6], g[6:8], g[8:10], g[10:16]))
 }
 
-func (w *writer) prefixes(key string, all []netip.Prefix) {
+// yes is a switch that is off unless it is there.
+func (w *writer) yes(key string, on bool) {
+	if on {
+		w.set(key, "true")
+	}
+}
+
+func (w *writer) list(key string, all []string) {
 	quoted := make([]string, len(all))
-	for i, p := range all {
-		quoted[i] = quote(p.String())
+	for i, s := range all {
+		quoted[i] = quote(s)
 	}
 	w.set(key, "["+strings.Join(quoted, ", ")+"]")
+}
+
+func texts[T fmt.Stringer](all []T) []string {
+	words := make([]string, len(all))
+	for i, v := range all {
+		words[i] = v.String()
+	}
+	return words
 }
 
 // quote makes a basic string. strconv's escapes are not all TOML's.

@@ -64,7 +64,11 @@ func New(p *conf.Policy) *File {
 	}
 	f.begin(policy.KindPort)
 	for _, o := range p.Ports {
-		f.add(policy.Port{Name: o.Name, Role: roles[o.Role], Device: o.Device, VSID: policy.VSID(o.VSID), MAC: o.MAC, MTU: o.MTU})
+		f.add(policy.Port{
+			Name: o.Name, Role: roles[o.Role], Device: o.Device, VSID: policy.VSID(o.VSID), MAC: o.MAC, MTU: o.MTU,
+			MACSpoofing: o.MACSpoofing, DHCPGuard: o.DHCPGuard, RouterGuard: o.RouterGuard,
+			DynamicIPLimit: o.DynamicIPLimit, StormLimit: o.StormLimit, Uplink: o.Uplink,
+		})
 	}
 	f.begin(policy.KindProviderAddress)
 	for _, o := range p.ProviderAddresses {
@@ -76,7 +80,7 @@ func New(p *conf.Policy) *File {
 	}
 	f.begin(policy.KindVirtualSubnet)
 	for _, o := range p.VirtualSubnets {
-		f.add(policy.VirtualSubnet{VSID: policy.VSID(o.VSID), RDID: o.RDID, Prefixes: o.Prefixes, Mode: modes[o.Mode]})
+		f.add(policy.VirtualSubnet{VSID: policy.VSID(o.VSID), RDID: o.RDID, Prefixes: o.Prefixes, Mode: modes[o.Mode], DHCP: o.DHCP, DNS: o.DNS})
 	}
 	f.begin(policy.KindCustomerRoute)
 	for _, o := range p.CustomerRoutes {
@@ -129,6 +133,8 @@ func Write(w io.Writer, objects iter.Seq[policy.Object]) error {
 		case policy.Port:
 			p.Ports = append(p.Ports, conf.Port{
 				Name: o.Name, Role: conf.Role(o.Role.String()), Device: o.Device, VSID: uint32(o.VSID), MAC: o.MAC, MTU: o.MTU,
+				MACSpoofing: o.MACSpoofing, DHCPGuard: o.DHCPGuard, RouterGuard: o.RouterGuard,
+				DynamicIPLimit: o.DynamicIPLimit, StormLimit: o.StormLimit, Uplink: o.Uplink,
 			})
 		case policy.ProviderAddress:
 			p.ProviderAddresses = append(p.ProviderAddresses, conf.ProviderAddress{Address: o.Prefix, Port: o.Port, VLAN: o.VLAN, MAC: o.MAC})
@@ -136,7 +142,7 @@ func Write(w io.Writer, objects iter.Seq[policy.Object]) error {
 			p.ProviderRoutes = append(p.ProviderRoutes, conf.ProviderRoute{Port: o.Port, Prefix: o.Prefix, NextHop: o.NextHop, Metric: o.Metric})
 		case policy.VirtualSubnet:
 			p.VirtualSubnets = append(p.VirtualSubnets, conf.VirtualSubnet{
-				VSID: uint32(o.VSID), RDID: o.RDID, Prefixes: o.Prefixes, Mode: conf.Mode(o.Mode.String()),
+				VSID: uint32(o.VSID), RDID: o.RDID, Prefixes: o.Prefixes, Mode: conf.Mode(o.Mode.String()), DHCP: o.DHCP, DNS: o.DNS,
 			})
 		case policy.CustomerRoute:
 			p.CustomerRoutes = append(p.CustomerRoutes, conf.CustomerRoute{

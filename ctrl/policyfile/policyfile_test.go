@@ -1,6 +1,7 @@
 package policyfile_test
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -55,6 +56,33 @@ func TestWords(t *testing.T) {
 		f := policyfile.New(&conf.Policy{LookupRecords: []conf.LookupRecord{{Type: kind}}})
 		if got := f.Objects[0].(policy.LookupRecord).Type.String(); got != string(kind) {
 			t.Errorf("type %s becomes %s", kind, got)
+		}
+	}
+}
+
+// A port of a file that says nothing has what policy gives it, and a file may
+// say no more than policy takes (L31, L32).
+func TestL32DefaultsAndBounds(t *testing.T) {
+	const vm = "[[port]]\nname = \"p\"\nrole = \"vm\"\ndevice = \"tap:p\"\nmac = \"02:00:00:00:00:01\"\n"
+	read := func(more string) (policy.Port, error) {
+		f, err := policyfile.Parse("p.toml", []byte(vm+more))
+		if err != nil {
+			return policy.Port{}, err
+		}
+		_, err = policy.NewBook().Apply([]policy.Change{{Verb: policy.Add, Object: f.Objects[0]}})
+		return f.Objects[0].(policy.Port), err
+	}
+	p, err := read("")
+	if err != nil || p.DynamicIPLimit != policy.DefaultDynamicIPLimit || p.StormLimit != policy.DefaultStormLimit {
+		t.Errorf("%+v, %v", p, err)
+	}
+	p, err = read(fmt.Sprintf("dynamic_ip_limit = %d\nstorm_limit = %d\n", policy.MaxDynamicIPLimit, policy.MaxStormLimit))
+	if err != nil || p.DynamicIPLimit != policy.MaxDynamicIPLimit || p.StormLimit != policy.MaxStormLimit {
+		t.Errorf("%+v, %v", p, err)
+	}
+	for _, more := range []string{fmt.Sprintf("dynamic_ip_limit = %d\n", policy.MaxDynamicIPLimit+1), fmt.Sprintf("storm_limit = %d\n", policy.MaxStormLimit+1)} {
+		if p, err := read(more); err == nil {
+			t.Errorf("%s is taken: %+v", more, p)
 		}
 	}
 }
