@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-
-	"paca/dataplane/packet"
 )
 
 // Apply makes all changes or none. Their order does not matter; two changes of
@@ -441,11 +439,8 @@ func (t *trip) checkRouters() {
 			if !ok {
 				continue
 			}
-			n := b.records.at[identityOf(v, ca, packet.MAC{})]
-			if n == 0 {
-				continue
-			}
-			if r := b.records.record(n); !r.Router() && !changed(t.ids, identityOf(v, ca, r.MAC)) {
+			r, taken := b.Holder(v, ca)
+			if taken && !r.Router() && !changed(t.ids, identityOf(v, ca, r.MAC)) {
 				t.cause(ErrInUse, "use_external_router", "L18", "%s has the address of the router of %v, which only an external router may", name(r), p)
 				return
 			}
