@@ -201,7 +201,7 @@ func (c *Compiler) Update(applied []policy.Change, b *policy.Book, d Devices, r 
 	}
 	if links {
 		pas := next.PAs
-		links = c.changeSources(b)
+		links = c.changeSources(b) || c.found
 		if !slices.EqualFunc(pas, next.PAs, func(x, y PA) bool { return x.Addr == y.Addr && x.V6 == y.V6 }) {
 			return c.Compile(b, d, r)
 		}
