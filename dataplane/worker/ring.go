@@ -7,8 +7,9 @@ import (
 )
 
 // MaxControlFrame is how much of a frame in bytes passes between a worker and the
-// control plane: a DHCP message, tagged, or enough of a tunnel packet to quote.
-const MaxControlFrame = 640
+// control plane: an ICMPv6 error of any length (RFC 4443 2.4), tagged; a DHCP
+// message; enough of a tunnel packet to quote.
+const MaxControlFrame = 18 + 1280
 
 // Kind says why a worker hands a frame to the control plane.
 type Kind uint8
