@@ -33,7 +33,7 @@ type Config struct {
 // Host is [host].
 type Host struct {
 	Name               string // default: the machine's name
-	DuplicateDetection bool   // whether a PA is asked for before it is used (P14)
+	DuplicateDetection bool   // whether other machines are asked for the PAs (P14)
 }
 
 // EAL is [eal], what DPDK's environment layer is started with.
