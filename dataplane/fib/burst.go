@@ -22,6 +22,19 @@ type Hop struct {
 // what the mode makes of it.
 type Arrival struct {
 	Outer packet.Layout // of the whole frame
-	PA    uint16        // in: the PA of this host it is for, an index into PAs
+	PA    uint16        // in: the PA of this host it is for, an index into PAs; None: for a group of them
+	Kind  ArrivalKind   // in: ToVM
 	Port  uint16        // out: the VM port that gets the tenant's frame
+	VSID  uint32        // out, with ToGroup: the virtual subnet whose VMs get it
 }
+
+// ArrivalKind says whom a tunnel packet is for.
+type ArrivalKind uint8
+
+// The kinds of arrivals.
+const (
+	ToVM      ArrivalKind = iota
+	ToNewVM               // whose CA no record tells (L10)
+	ToGroup               // to all VMs of a virtual subnet on this host (L25)
+	ToControl             // an NVE control message (N1); the packet is unchanged
+)

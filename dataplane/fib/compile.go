@@ -59,6 +59,7 @@ type Compiler struct {
 	routers []router
 	pages   draft[Subnet]
 	domain  draft[domain]
+	moved   bool              // local VMs came or went
 	former  map[uint32]uint32 // routing domains of VSIDs that are virtual subnets no more
 }
 
@@ -300,6 +301,12 @@ func (c *Compiler) changeHop(rd uint32, p netip.Prefix, h customerHop, deleted b
 	if !deleted {
 		hops = append(hops, h)
 		slices.SortStableFunc(hops, func(a, b customerHop) int {
+			if a.own != b.own { // its own link first
+				if a.own {
+					return -1
+				}
+				return 1
+			}
 			return cmp.Or(cmp.Compare(a.metric, b.metric), cmp.Compare(a.vsid, b.vsid), a.addr.Compare(b.addr))
 		})
 	}
@@ -326,7 +333,7 @@ func (c *Compiler) changePorts(b *policy.Book, d Devices) {
 			continue
 		}
 		c.ports[p.Name] = dev.Index
-		port := Port{Role: p.Role, VSID: uint32(p.VSID), MAC: p.MAC, MTU: uint16(p.MTU), Flags: portFlags(&p), Peer: None, StormLimit: p.StormLimit}
+		port := Port{Role: p.Role, VSID: uint32(p.VSID), MAC: p.MAC, MTU: uint16(p.MTU), Flags: portFlags(&p), Home: None, Peer: None, StormLimit: p.StormLimit}
 		switch {
 		case p.Role == policy.Host:
 			hosts[dev.Index] = p.Uplink
@@ -443,6 +450,7 @@ func (c *Compiler) place(e *Entry, rd uint32, pa paKey) {
 	if own, ok := c.own[pa]; ok {
 		e.Flags |= LocalVM
 		e.Dest = c.locals.hold(local{vnic{e.VSID, e.MAC}, own})
+		c.moved = true
 	} else {
 		e.Dest = c.remotes.hold(pa)
 		k := uint64(e.VSID)<<32 | uint64(e.Dest)
@@ -468,9 +476,9 @@ func (c *Compiler) changeGroup(r *policy.LookupRecord, e Entry, deleted bool) {
 	s := c.subnet(e.VSID)
 	at := slices.IndexFunc(s.Groups, func(g Group) bool { return g.CA == r.CA })
 	if at >= 0 {
-		g := &s.Groups[at].Entry
-		pa := paKey(s.Groups[at].pa.As16())
-		c.remotes.drop(g.Dest)
+		g := &s.Groups[at]
+		pa := paKey(g.pa.As16())
+		c.remotes.drop(g.To[0].Dest)
 		if c.groups[pa]--; c.groups[pa] == 0 {
 			delete(c.groups, pa)
 		}
@@ -480,7 +488,7 @@ func (c *Compiler) changeGroup(r *policy.LookupRecord, e Entry, deleted bool) {
 		pa := paKey(r.PA.As16())
 		e.Dest = c.remotes.hold(pa)
 		c.groups[pa]++
-		s.Groups = append(s.Groups, Group{r.CA, e, r.PA})
+		s.Groups = append(s.Groups, Group{r.CA, []Entry{e}, r.PA})
 	}
 }
 
@@ -536,6 +544,9 @@ func (c *Compiler) finish(subnets map[policy.VSID]bool, ports, links bool, r Res
 		}
 		return Local{port, l.pa}
 	})
+	if ports || c.moved {
+		c.findHomes()
+	}
 	if links || c.remotes.untidy() {
 		links = true
 		c.forgetWays()
@@ -566,6 +577,27 @@ func (c *Compiler) finish(subnets map[policy.VSID]bool, ports, links bool, r Res
 	c.found = false
 	f.Version++
 	return f
+}
+
+// findHomes tells every VM port which PA its VM's records name.
+func (c *Compiler) findHomes() {
+	f := c.fib
+	f.Ports = slices.Clone(f.Ports)
+	for i := range f.Ports {
+		if f.Ports[i].Role != Absent {
+			f.Ports[i].Home = None
+		}
+	}
+	for _, i := range c.locals.index {
+		l := f.Locals[i]
+		if c.locals.refs[i] == 0 || l.Port == None {
+			continue
+		}
+		if p := &f.Ports[l.Port]; p.Home == None || l.PA < p.Home {
+			p.Home = l.PA
+		}
+	}
+	c.moved = false
 }
 
 // nameRouters tells the Subnets of router addresses that changed whose they are now.
@@ -603,6 +635,7 @@ func (c *Compiler) drop(e *Entry) {
 	}
 	if e.Flags&LocalVM != 0 {
 		c.locals.drop(e.Dest)
+		c.moved = true
 		return
 	}
 	c.remotes.drop(e.Dest)

@@ -35,9 +35,9 @@ type Router struct {
 
 // Group is a broadcast or multicast CA whose packets go to a group of PAs.
 type Group struct {
-	CA    netip.Addr
-	Entry Entry // its MAC is the group's
-	pa    netip.Addr
+	CA netip.Addr
+	To []Entry // one, whose PA is the group
+	pa netip.Addr
 }
 
 // Subnet finds a virtual subnet, or nil.

@@ -1,6 +1,7 @@
 package fib
 
 import (
+	"cmp"
 	"encoding/binary"
 	"flag"
 	"math/rand/v2"
@@ -79,6 +80,47 @@ func (t *twin) localPA(a netip.Addr) int {
 	return slices.IndexFunc(t.set.ProviderAddresses, func(p policy.ProviderAddress) bool { return p.Prefix.Addr() == a })
 }
 
+// checkRoute sorts all routes of a domain to some CA, and takes the first that can
+// be used of those as long as the longest (P9, P11, P12).
+func (t *twin) checkRoute(tt *testing.T, f *FIB, r *rand.Rand) int {
+	vs, ca := pick(r, t.set.VirtualSubnets), randomCA(r)
+	var all []policy.CustomerRoute
+	for _, c := range t.set.CustomerRoutes {
+		if c.RDID == vs.RDID && c.Prefix.Contains(ca) {
+			c.Metric++ // a subnet's own prefix comes first
+			all = append(all, c)
+		}
+	}
+	for _, o := range t.set.VirtualSubnets {
+		for _, p := range o.Prefixes {
+			if o.RDID == vs.RDID && p.Contains(ca) {
+				all = append(all, policy.CustomerRoute{VSID: o.VSID, Prefix: p, NextHop: unspecified(p)})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b policy.CustomerRoute) int {
+		return cmp.Or(b.Prefix.Bits()-a.Prefix.Bits(), cmp.Compare(a.Metric, b.Metric), cmp.Compare(a.VSID, b.VSID), a.NextHop.Compare(b.NextHop))
+	})
+	var want *policy.LookupRecord
+	for _, c := range all {
+		if c.Prefix.Bits() < all[0].Prefix.Bits() || c.NextHop.IsUnspecified() {
+			break
+		}
+		if rec := t.records[twinKey{c.RDID, c.NextHop}]; rec != nil && rec.VSID == c.VSID {
+			want = rec
+			break
+		}
+	}
+	got := f.Route(f.Domain(uint32(vs.VSID)), ca)
+	switch {
+	case want == nil && got != nil, want != nil && (got == nil || got.VSID != uint32(want.VSID) || got.MAC != want.MAC):
+		tt.Fatalf("%v in %v is routed to %+v, want %+v of %+v", ca, vs.RDID, got, want, all)
+	case want == nil:
+		return 0
+	}
+	return 1
+}
+
 // sameLink lists the PAs of this host on the link of PA s that have a on link.
 func (t *twin) sameLink(s int, a netip.Addr) (all []int) {
 	src := t.set.ProviderAddresses[s]
@@ -139,6 +181,7 @@ func puts(s *policy.Set) (all []policy.Change) {
 	all = appendPuts(all, s.ProviderAddresses)
 	all = appendPuts(all, s.ProviderRoutes)
 	all = appendPuts(all, s.VirtualSubnets)
+	all = appendPuts(all, s.CustomerRoutes)
 	return appendPuts(all, s.LookupRecords)
 }
 
@@ -241,6 +284,15 @@ func randomSet(r *rand.Rand) *policy.Set {
 			s.ProviderRoutes = append(s.ProviderRoutes, p)
 		}
 	}
+	wild := map[string]bool{} // which no look-up by CA may find
+	for range r.IntN(12) {
+		vs := pick(r, s.VirtualSubnets)
+		rec := policy.LookupRecord{VSID: vs.VSID, CA: unspecified(netip.PrefixFrom(randomCA(r), 8)), MAC: randomMAC(r), PA: randomPA(r), Type: pick(r, []policy.RecordType{policy.GatewayWildcard, policy.L2Only})}
+		if k := string(rec.Key()); !wild[k] {
+			wild[k] = true
+			s.LookupRecords = append(s.LookupRecords, rec)
+		}
+	}
 	seen := map[twinKey]bool{}
 	for range r.IntN(200) {
 		vs := pick(r, s.VirtualSubnets)
@@ -256,11 +308,21 @@ func randomSet(r *rand.Rand) *policy.Set {
 		seen[k] = true
 		s.LookupRecords = append(s.LookupRecords, rec)
 	}
-	for i := range r.IntN(3) { // wildcards, which no look-up by CA may find
-		s.LookupRecords = append(s.LookupRecords, policy.LookupRecord{
-			VSID: pick(r, s.VirtualSubnets).VSID, CA: pick(r, []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}),
-			MAC: packet.MAC{2, 9, byte(i)}, PA: randomPA(r), Type: pick(r, []policy.RecordType{policy.GatewayWildcard, policy.L2Only}),
-		})
+	for range r.IntN(20) {
+		vs, ca := pick(r, s.VirtualSubnets), randomCA(r)
+		c := policy.CustomerRoute{RDID: vs.RDID, VSID: vs.VSID, NextHop: ca, Metric: uint32(r.IntN(3))}
+		if len(s.LookupRecords) > 0 && r.IntN(4) > 0 {
+			rec := pick(r, s.LookupRecords)
+			at := slices.IndexFunc(s.VirtualSubnets, func(v policy.VirtualSubnet) bool { return v.VSID == rec.VSID })
+			c.RDID, c.VSID, c.NextHop = s.VirtualSubnets[at].RDID, rec.VSID, rec.CA // perhaps of a wildcard: on-link
+		}
+		for ca.Is4() != c.NextHop.Is4() {
+			ca = randomCA(r)
+		}
+		c.Prefix = netip.PrefixFrom(ca, pick(r, []int{0, 8, 24, ca.BitLen()})).Masked()
+		if !slices.ContainsFunc(s.CustomerRoutes, func(o policy.CustomerRoute) bool { return o.Key() == c.Key() }) {
+			s.CustomerRoutes = append(s.CustomerRoutes, c)
+		}
 	}
 	return s
 }
@@ -279,7 +341,7 @@ func neighbors(port, vlan uint16, a netip.Addr) (packet.MAC, AdjState) {
 
 func TestTwin(t *testing.T) {
 	r := random(t)
-	states, hits := map[AdjState]int{}, 0
+	states, hits, routed := map[AdjState]int{}, 0, 0
 	for range 300 {
 		set := bookOf(randomSet(r)).Set() // with its lists in the order in which a Book has them
 		f, w := compile(set, neighbors), newTwin(set)
@@ -287,12 +349,16 @@ func TestTwin(t *testing.T) {
 		w.checkPAs(t, f, r)
 		for range 400 {
 			hits += w.probe(t, f, r)
+			routed += w.checkRoute(t, f, r)
 		}
 		for s := range set.ProviderAddresses {
 			for _, rec := range w.records {
 				w.checkAdj(t, f, s, rec, states)
 			}
 		}
+	}
+	if routed < 100 {
+		t.Errorf("%d packets to gateways: the generator is too tame", routed)
 	}
 	t.Logf("%d hits; adjacencies by state: %v", hits, states)
 	for s := AdjNoRoute; s <= AdjReady; s++ {

@@ -26,6 +26,37 @@ func content(f *FIB) []string {
 	for s := range f.subnets.slots() {
 		add("subnet %d in %d", s.vsid, domain[s.rd])
 	}
+	pas := func(entries []Entry) (all []string) {
+		for i := range entries {
+			r := f.Remote(&entries[i])
+			all = append(all, fmt.Sprint(unflat(r.Addr, r.V6), r.Limit))
+		}
+		slices.Sort(all)
+		return all
+	}
+	for s := range f.subnets.slots() {
+		v := *f.Subnet(s.vsid)
+		slices.SortFunc(v.Groups, func(a, b Group) int { return a.CA.Compare(b.CA) })
+		add("subnet %d %v ports %v behind %v routers %v L2Only %v %d", v.VSID, v.Mode, v.Ports, pas(v.Remotes), v.Routers, v.L2Only, v.l2only)
+		for _, g := range v.Groups {
+			add("subnet %d group %v to %v", v.VSID, g.CA, pas(g.To))
+		}
+		d := f.domains.at(s.rd)
+		gateways := make([]Entry, len(d.gateways))
+		for i := range gateways {
+			gateways[i].Dest = d.gateways[i]
+		}
+		add("domain of %d gateways %v", s.vsid, pas(gateways))
+		for p, hops := range d.routes.All() {
+			add("domain of %d %v by %v", s.vsid, p, hops)
+		}
+	}
+	for s := range f.macs.slots() {
+		add("MAC %x in %d: %v flags %d", s.key, s.vsid, s.Entry.MAC, s.Flags)
+	}
+	for _, g := range f.groups {
+		add("group %v", unflat(g.addr, g.v6))
+	}
 	for i, p := range f.Ports {
 		p.RD = domain[p.RD]
 		add("port %d %+v", i, p)
@@ -70,7 +101,7 @@ func content(f *FIB) []string {
 		entry(s.rd, netip.AddrFrom16(b), &s.Entry)
 		n++
 	}
-	if n != f.Records() {
+	if n += f.macs.all; n != f.Records() {
 		add("%d RECORDS COUNTED AS %d", n, f.Records())
 	}
 	slices.Sort(all)
@@ -269,19 +300,33 @@ func TestUpdateIsCompile(t *testing.T) {
 func (c *Compiler) audit(t *testing.T) {
 	t.Helper()
 	remotes, locals := make([]uint32, len(c.remotes.refs)), make([]uint32, len(c.locals.refs))
+	behind := map[uint64]uint32{}
 	count := func(e *Entry) {
-		switch e.Flags {
-		case 0:
-			remotes[e.Dest]++
-		case LocalVM:
+		switch {
+		case e.Flags&RouterCA != 0:
+		case e.Flags&LocalVM != 0:
 			locals[e.Dest]++
+		default:
+			remotes[e.Dest]++
+			behind[uint64(e.VSID)<<32|uint64(e.Dest)]++
 		}
+	}
+	for s := range c.fib.macs.slots() {
+		count(&s.Entry)
 	}
 	for s := range c.fib.table4.slots() {
 		count(&s.Entry)
 	}
 	for s := range c.fib.table6.slots() {
 		count(&s.Entry)
+	}
+	for s := range c.fib.subnets.slots() {
+		for _, g := range c.fib.Subnet(s.vsid).Groups {
+			remotes[g.To[0].Dest]++
+		}
+	}
+	if !maps.Equal(behind, c.behind) {
+		t.Fatalf("records by VSID and PA counted %v, are %v", c.behind, behind)
 	}
 	if !slices.Equal(remotes, c.remotes.refs) || !slices.Equal(locals, c.locals.refs) {
 		t.Fatalf("references counted %v and %v, are %v and %v", c.remotes.refs, c.locals.refs, remotes, locals)
