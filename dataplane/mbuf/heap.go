@@ -45,9 +45,12 @@ func (h *Heap) Alloc(pkts []*Mbuf) bool {
 
 // Free gives packets of this pool back, with all their segments.
 func (h *Heap) Free(pkts []*Mbuf) {
-	h.free = append(h.free, pkts...)
 	for _, m := range pkts {
-		for s := m.Next(); s != nil; s = s.Next() {
+		if m.refcnt > 1 { // shared, and so of one segment
+			m.refcnt--
+			continue
+		}
+		for s := m; s != nil; s = s.Next() {
 			h.free = append(h.free, s)
 		}
 	}

@@ -80,6 +80,10 @@ func (m *Mbuf) Join(tail *Mbuf) {
 	m.pktLen += tail.pktLen
 }
 
+// Share adds n owners to a single-segment packet. Each of them only reads it, and
+// hands it to Tx or Free like its own; it is free when the last one did.
+func (m *Mbuf) Share(n int) { m.refcnt += uint16(n) }
+
 // Flags are the offload flags, RTE_MBUF_F_*.
 func (m *Mbuf) Flags() uint64 { return m.olFlags }
 
