@@ -10,7 +10,8 @@ import (
 )
 
 // ARP looks at an untagged ARP frame from a VM, whose Ethernet source is the
-// port's.
+// port's. One that goes on is for the VM that owns the target (A8), or to all of the
+// virtual subnet if its destination is a group's (A5).
 func ARP(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 	frame := m.Data()
 	arp := packet.ARP(frame[l.L3:])
@@ -23,6 +24,10 @@ func ARP(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 	s, t := arp.SenderIP(), arp.TargetIP()
 	sender, target := binary.BigEndian.Uint32(s[:]), binary.BigEndian.Uint32(t[:])
 	unicast := !packet.Ethernet(frame).Dst().IsMulticast()
+	from := f.Lookup4(p.RD, sender)
+	if sender != 0 && !owns(from, p) && mayLearn(f, p, false) {
+		return Verdict{Drop: count.Learning, Learn: true} // A16
+	}
 
 	if arp.Op() == packet.ARPOpReply {
 		if !unicast || sender == target {
@@ -34,11 +39,13 @@ func ARP(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 	// another's has a wrong one: both are answered, so that the VM sees the
 	// conflict (A7).
 	claims := sender == 0 || sender == target
-	if !claims && !owns(f.Lookup4(p.RD, sender), p) {
+	if !claims && !owns(from, p) {
 		return drop(count.SourceCA) // L3
 	}
 	e := f.Lookup4(p.RD, target)
 	switch {
+	case e == nil && !unicast && (sender == 0 || owns(from, p)) && f.Subnet(p.VSID).L2Only:
+		return Verdict{Forward: true} // A5: whose it is, its owner knows
 	case e == nil || e.VSID != p.VSID:
 		return drop(count.ARPUnknown) // A5, A6
 	case e.MAC == p.MAC:
@@ -48,6 +55,13 @@ func ARP(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 	}
 	packet.ARPReply(frame, l, e.MAC) // A2, A3, A4
 	return Verdict{Reply: true}
+}
+
+// mayLearn says whether the VM behind p has a record that tells its MAC and not its
+// CA: what it says of its CA is for the control plane to believe (A16).
+func mayLearn(f *fib.FIB, p *fib.Port, v6 bool) bool {
+	e := f.ByMAC(p.VSID, p.MAC, v6)
+	return e != nil && e.Flags&(fib.L2Only|fib.LocalVM) == fib.L2Only|fib.LocalVM
 }
 
 // ND looks at an untagged ICMPv6 frame from a VM, whose Ethernet source is the
@@ -78,10 +92,15 @@ func solicitation(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdi
 	// but are not carried.
 	carried := src != [16]byte{} && !linkLocal(src)
 	if carried && !owns(f.Lookup6(p.RD, &src), p) {
+		if mayLearn(f, p, true) {
+			return Verdict{Drop: count.Learning, Learn: true} // A16
+		}
 		return drop(count.SourceCA) // L3
 	}
 	e := f.Lookup6(p.RD, &target)
 	switch {
+	case e == nil && dst[0] == 0xff && !linkLocal(target) && f.Subnet(p.VSID).L2Only:
+		return Verdict{Forward: true} // A5
 	case e == nil || e.VSID != p.VSID:
 		return drop(count.NDUnknown) // A5, A6
 	case e.MAC == p.MAC:
@@ -104,6 +123,8 @@ func advertisement(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verd
 		return drop(count.NDInvalid)
 	case hasLL && ll != p.MAC:
 		return drop(count.SourceMAC) // L2
+	case !linkLocal(target) && !owns(f.Lookup6(p.RD, &target), p) && mayLearn(f, p, true):
+		return Verdict{Drop: count.Learning, Learn: true} // A16
 	case packet.IPv6(frame[l.L3:]).Dst()[0] == 0xff:
 		return drop(count.NDSelf) // an announcement (A7)
 	case !owns(f.Lookup6(p.RD, &target), p):
