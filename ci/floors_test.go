@@ -95,6 +95,7 @@ var hotBans = map[string]string{
 var exempt = map[[2]string]string{
 	{"dataplane/packet/ethernet.go", "fmt"}: "a MAC is read and written as text, by configuration and people",
 	{"dataplane/worker/worker.go", "time"}:  "the idle back-off sleeps",
+	{"dataplane/worker/limit.go", "time"}:   "rates are limited by a clock that is asked once per turn, when first needed",
 }
 
 // source is one Go file of the repository.

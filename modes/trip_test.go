@@ -348,6 +348,7 @@ func fatals() []fatal {
 	big := make([]byte, 14+1459)
 	copy(big, unhex(inner1))
 	binary.BigEndian.PutUint16(big[16:], 1459)
+	big[20], big[34] = 0x40, packet.ICMPv4Unreachable
 
 	return []fatal{
 		{"runt", blue1, unhex(inner1)[:13], count.Runt},
@@ -361,16 +362,16 @@ func fatals() []fatal {
 		{"L5", blue1, inner(func(f []byte) { f[12] = 0x88; f[13] = 0xcc }), count.NotIP},
 		{"P13", blue1, inner(func(f []byte) { f[29] = 19 }), count.PASource},
 		{"L9", blue1, to(99), count.LookupFailed},
-		{"L7 other subnet", blue1, inner(func(f []byte) { copy(f[30:], []byte{10, 1, 2, 12}) }), count.OtherSubnet},
+		{"L14 about an error", blue1, inner(func(f []byte) { copy(f[30:], []byte{10, 1, 2, 12}); f[22], f[34] = 1, 3 }), count.TTLExceeded},
 		{"L11", blue1, to(1), count.RouterCA},
 		{"L15 no port", blue1, to(14), count.NoLocalPort},
 		{"L16 no route", blue1, to(15), count.ProviderRoute},
 		{"W14 family", blue1, to(16), count.PAFamily},
 		{"L16 failed", blue1, to(18), count.NeighborFailed},
-		{"M5", blue1, big, count.MTUExceeded},
+		{"M9 about an error", blue1, big, count.MTUExceeded},
 		{"M5 behind a short packet", blue1, append(unhex(inner1), make([]byte, 1459)...), count.MTUExceeded},
 		{"A23 broadcast", blue1, inner(func(f []byte) { copy(f[30:], []byte{255, 255, 255, 255}) }), count.Broadcast},
-		{"A24 subnet broadcast", blue1, inner(func(f []byte) { copy(f, packet.Broadcast[:]); f[33] = 255 }), count.Broadcast},
+		{"L3 broadcast", blue1, inner(func(f []byte) { copy(f, packet.Broadcast[:]); f[29], f[33] = 99, 255 }), count.SourceCA},
 		{"A23 DHCP", blue1, inner(func(f []byte) { copy(f[26:], make([]byte, 4)); copy(f[30:], []byte{255, 255, 255, 255}) }), count.Broadcast},
 		{"A23 multicast", blue1, inner(func(f []byte) { f[30] = 224 }), count.Multicast},
 		{"A5", blue1, arp(1, packet.Broadcast, macBlue1, blue1CA, [4]byte{10, 1, 1, 99}), count.ARPUnknown},
@@ -413,7 +414,9 @@ func fatals() []fatal {
 		{"W29", uplink, outer(func(f []byte) { f[54] = 0x88; f[55] = 0xcc }), count.InnerNotIP},
 		{"W30 inner lies", uplink, outer(func(f []byte) { f[58] = 0xff }), count.InnerMalformed},
 		{"M5 towards the VM", uplink, tall(), count.MTUExceeded},
-		{"A23 inner broadcast", uplink, outer(func(f []byte) { copy(f[42:], packet.Broadcast[:]) }), count.InnerBroadcast},
+		{"L25 nobody here", uplink, outer(func(f []byte) { copy(f[42:], packet.Broadcast[:]); f[40] = 0x72 }), count.InnerBroadcast},
+		{"L22 broadcast", uplink, outer(func(f []byte) { copy(f[42:], packet.Broadcast[:]); f[29] = 21 }), count.InnerSpoofed},
+		{"L22 broadcast of nobody", uplink, outer(func(f []byte) { copy(f[42:], packet.Broadcast[:]); f[29], f[71] = 21, 99 }), count.InnerSpoofed},
 		{"L21 VSID", uplink, outer(func(f []byte) { f[40] = 0x73 }), count.VSIDUnknown},
 		{"L21 other subnet of the domain", uplink, outer(func(f []byte) { f[40] = 0x72 }), count.InnerUnknown},
 		{"L21 CA", uplink, outer(func(f []byte) { f[75] = 99 }), count.InnerUnknown},

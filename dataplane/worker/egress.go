@@ -7,6 +7,7 @@ import (
 	"paca/dataplane/fib"
 	"paca/dataplane/mbuf"
 	"paca/dataplane/packet"
+	"paca/dataplane/policy"
 	"paca/dataplane/respond"
 )
 
@@ -17,15 +18,18 @@ type outbound struct {
 }
 
 // fromVM carries a burst from a VM to where it goes. Steps 1 to 3 are done for
-// the whole burst before 4 and 5, so that look-ups of different packets overlap.
+// the whole burst before 4 to 6, so that look-ups of different packets overlap.
 //
 //  1. headers: runts and lies out (W21's twin on this side), tags off (W7)
-//  2. sender: the port's MAC (L2)
+//  2. sender: the port's MAC (L2), nothing that its guards forbid (L31)
 //  3. ARP and ND are answered here (A1-A10)
-//  4. source and destination CA are looked up (L3, L9)
-//  5. where to: a local port (L15), or a PA of the fabric (L16) with the mode of
-//     its virtual subnet
-//  6. the modes write outer headers
+//  4. source and destination CA are looked up (L3, L9); detour.go has what is not
+//     from one VM's record to another's: gateways (L7), broadcasts (A20), the
+//     router itself (L11)
+//  5. between virtual subnets: TTL and router's MAC (L12, L14)
+//  6. where to: a local port (L15), or a PA of the fabric (L16) with the mode of
+//     its virtual subnet; what is too large for there is answered or cut (M5-M7)
+//  7. the modes write outer headers
 func (w *Worker) fromVM(f *fib.FIB, pkts []*mbuf.Mbuf) {
 	p := &f.Ports[w.in]
 	n := 0
@@ -39,6 +43,10 @@ func (w *Worker) fromVM(f *fib.FIB, pkts []*mbuf.Mbuf) {
 	for i := range w.outbound[:n] {
 		w.route(f, p, &w.outbound[i])
 	}
+	w.encapAll()
+}
+
+func (w *Worker) encapAll() {
 	for mode := range w.lanes {
 		if w.lanes[mode].n > 0 {
 			w.encap(w.Modes[mode], &w.lanes[mode])
@@ -68,6 +76,11 @@ func (w *Worker) admit(f *fib.FIB, p *fib.Port, o *outbound) bool {
 		w.drop(o.m, reason)
 		return false
 	}
+	if p.Flags != 0 {
+		if p = w.guarded(p, o); p == nil {
+			return false
+		}
+	}
 	if packet.Ethernet(frame).Src() != p.MAC { // L2
 		w.drop(o.m, count.SourceMAC)
 		return false
@@ -79,31 +92,63 @@ func (w *Worker) admit(f *fib.FIB, p *fib.Port, o *outbound) bool {
 		if o.l.Proto != packet.ProtoICMPv6 || o.l.L4 == 0 {
 			return true
 		}
-		return w.answer(o.m, respond.ND(f, p, o.m, &o.l))
+		return w.answer(f, p, o, respond.ND(f, p, o.m, &o.l))
 	case packet.EtherTypeARP:
-		return w.answer(o.m, respond.ARP(f, p, o.m, &o.l))
+		return w.answer(f, p, o, respond.ARP(f, p, o.m, &o.l))
 	}
 	w.drop(o.m, count.NotIP) // L5
 	return false
 }
 
+// guarded is the part of step 2 for a port with switches (L31): the port as the
+// frame has it, with another MAC if that is allowed, or nil for a frame that its
+// guards do not let pass.
+func (w *Worker) guarded(p *fib.Port, o *outbound) *fib.Port {
+	frame := o.m.Data()
+	switch {
+	case p.Flags&fib.DHCPGuard != 0 && packet.DHCPServer(frame, &o.l):
+		w.drop(o.m, count.DHCPGuard)
+		return nil
+	case p.Flags&fib.RouterGuard != 0 && packet.RouterMessage(frame, &o.l):
+		w.drop(o.m, count.RouterGuard)
+		return nil
+	}
+	return w.disguised(p, frame)
+}
+
+// disguised is p, with the MAC of the frame if its VM may send from others.
+func (w *Worker) disguised(p *fib.Port, frame []byte) *fib.Port {
+	if mac := packet.Ethernet(frame).Src(); p.Flags&fib.MACSpoofing != 0 && !mac.IsMulticast() && !mac.IsZero() {
+		w.guise = *p
+		w.guise.MAC = mac
+		return &w.guise
+	}
+	return p
+}
+
 // answer does what respond says with a frame: true for one that goes on.
-func (w *Worker) answer(m *mbuf.Mbuf, v respond.Verdict) bool {
+func (w *Worker) answer(f *fib.FIB, p *fib.Port, o *outbound, v respond.Verdict) bool {
+	if v.Learn && w.limits[w.in].punt.take(w.clock(), puntRate) {
+		w.punt(Learn, o.m.Data()) // a full ring: its next frame will do (A16)
+	}
 	switch {
 	case v.Forward:
 		return true
 	case v.Drop != count.Kept:
-		w.drop(m, v.Drop)
+		w.drop(o.m, v.Drop)
 	default:
-		w.send(w.in, m)
+		w.send(w.in, o.m)
 	}
 	return false
 }
 
-// route is steps 4 and 5.
+// route is steps 4 to 6.
 func (w *Worker) route(f *fib.FIB, p *fib.Port, o *outbound) {
 	m, l := o.m, &o.l
 	frame := m.Data()
+	if p.Flags != 0 {
+		p = w.disguised(p, frame)
+	}
 	var src, dst *fib.Entry
 	switch l.EtherType {
 	case packet.EtherTypeIPv4:
@@ -118,30 +163,57 @@ func (w *Worker) route(f *fib.FIB, p *fib.Port, o *outbound) {
 		src = f.Lookup4(p.RD, binary.BigEndian.Uint32(s[:]))
 		dst = f.Lookup4(p.RD, binary.BigEndian.Uint32(d[:]))
 	}
-
 	v := w.Decide(f, p, src, dst, m.Len()-packet.EthernetLen)
-	switch {
-	case v.Drop != count.Kept:
-		w.refuse(f, m, l, v)
-	case v.Adj != nil:
-		lane := &w.lanes[dst.Mode]
-		lane.pkts[lane.n] = m
-		lane.hops[lane.n] = fib.Hop{Entry: dst, PA: f.Remote(dst), Adj: v.Adj, Hash: packet.FlowHash(frame, l)}
-		lane.n++
-	default:
-		packet.Ethernet(frame).SetDst(dst.MAC) // L12
-		w.send(v.Port, m)
+	if v.Drop != count.Kept {
+		w.detour(f, p, o, src, dst, v)
+		return
 	}
+	w.forward(f, p, o, dst, v)
+}
+
+// forward is steps 5 and 6 for a packet that Decide lets go to dst.
+func (w *Worker) forward(f *fib.FIB, p *fib.Port, o *outbound, dst *fib.Entry, v Verdict) {
+	m, l := o.m, &o.l
+	frame := m.Data()
+	if dst.VSID != p.VSID && !w.crossed(f, p, o, dst) {
+		return
+	}
+	packet.Ethernet(frame).SetDst(dst.MAC) // L12
+	if v.Adj == nil {
+		w.events[count.LoopedBack]++
+		if dst.Flags&fib.L2Only != 0 && packet.DHCPServer(frame, l) {
+			w.puntFor(v.Port, frame) // A16
+		}
+		w.send(v.Port, m)
+		return
+	}
+	pa := f.Remote(dst)
+	if w.Router.ClampMSS && l.Proto == packet.ProtoTCP && l.L4 != 0 {
+		w.clamp(frame, l, min(v.Adj.Limit, pa.Limit))
+	}
+	w.through(m, dst.Mode, fib.Hop{Entry: dst, PA: pa, Adj: v.Adj, Hash: packet.FlowHash(frame, l)})
+}
+
+// through puts a packet on the way over the fabric.
+func (w *Worker) through(m *mbuf.Mbuf, mode policy.Mode, h fib.Hop) {
+	lane := &w.lanes[mode]
+	if lane.n == len(lane.pkts) { // copies and fragments make a burst longer
+		w.encap(w.Modes[mode], lane)
+	}
+	lane.pkts[lane.n] = m
+	lane.hops[lane.n] = h
+	lane.n++
 }
 
 // Verdict is where a packet from one CA to another goes.
 type Verdict struct {
-	Drop count.Reason // not Kept: it does not go
-	Port uint16       // of a VM of this host (L15), without Adj
-	Adj  *fib.Adj     // the way over the fabric, also when it is not ready
+	Drop  count.Reason // not Kept: it does not go
+	Port  uint16       // of a VM of this host (L15), without Adj
+	Adj   *fib.Adj     // the way over the fabric, also when it is not ready
+	Limit int          // of MTUExceeded: the largest IP packet in bytes that goes there
 }
 
-// Decide is steps 4 and 5 for a frame of size bytes behind its Ethernet header
+// Decide is steps 4 to 6 for a frame of size bytes behind its Ethernet header
 // from the VM behind p, given what its source and destination CA were found to
 // be, nil for nothing. It is what the loop and the dry run of a next hop (C6) both
 // ask, the latter from any goroutine.
@@ -155,8 +227,8 @@ func (w *Worker) Decide(f *fib.FIB, p *fib.Port, src, dst *fib.Entry, size int) 
 		return Verdict{Drop: count.LookupFailed} // L9
 	case dst.Flags&fib.RouterCA != 0:
 		return Verdict{Drop: count.RouterCA} // L11
-	case dst.VSID != p.VSID: // routing between subnets, L7 and L12, comes here
-		return Verdict{Drop: count.OtherSubnet}
+	case f.ExternalRouter && dst.VSID != p.VSID:
+		return Verdict{Drop: count.OtherSubnet} // L18
 	}
 	if dst.Flags&fib.LocalVM != 0 {
 		to := f.Locals[dst.Dest].Port
@@ -164,46 +236,40 @@ func (w *Worker) Decide(f *fib.FIB, p *fib.Port, src, dst *fib.Entry, size int) 
 		case to == fib.None:
 			return Verdict{Drop: count.NoLocalPort}
 		case size > int(f.Ports[to].MTU):
-			return Verdict{Drop: count.MTUExceeded}
+			return Verdict{Drop: count.MTUExceeded, Limit: int(f.Ports[to].MTU)}
 		}
 		return Verdict{Port: to} // L15
 	}
 	adj := f.Adj(dst, f.Locals[src.Dest].PA)
+	if reason := w.unready(dst, adj); reason != count.Kept {
+		return Verdict{Drop: reason, Adj: adj}
+	}
+	if limit := int(min(adj.Limit, f.Remote(dst).Limit)); size > limit {
+		return Verdict{Drop: count.MTUExceeded, Adj: adj, Limit: limit} // M5
+	}
+	return Verdict{Adj: adj} // L16
+}
+
+// unready says why nothing can be sent to e by way of adj now, or Kept.
+func (w *Worker) unready(e *fib.Entry, adj *fib.Adj) count.Reason {
 	switch {
-	case w.Modes[dst.Mode] == nil:
-		return Verdict{Drop: count.ModeMissing, Adj: adj}
-	case adj.State == fib.AdjReady && size <= int(adj.Limit):
-		return Verdict{Adj: adj} // L16
-	case adj.State == fib.AdjReady: // M5; what M6 to M8 answer comes here
-		return Verdict{Drop: count.MTUExceeded, Adj: adj}
+	case w.Modes[e.Mode] == nil:
+		return count.ModeMissing
+	case adj.State == fib.AdjReady:
+		return count.Kept
 	case adj.State == fib.AdjUnresolved:
-		return Verdict{Drop: count.NeighborQueue, Adj: adj} // unless there is room to wait
+		return count.NeighborQueue // unless there is room to wait
 	case adj.State == fib.AdjFailed:
-		return Verdict{Drop: count.NeighborFailed, Adj: adj}
+		return count.NeighborFailed
 	case adj.State == fib.AdjFamily:
-		return Verdict{Drop: count.PAFamily, Adj: adj}
+		return count.PAFamily
+	case adj.State == fib.AdjDuplicate:
+		return count.PADuplicate
 	}
-	return Verdict{Drop: count.ProviderRoute, Adj: adj}
+	return count.ProviderRoute
 }
 
-// refuse ends, or holds, a packet that Decide does not let go.
-func (w *Worker) refuse(f *fib.FIB, m *mbuf.Mbuf, l *packet.Layout, v Verdict) {
-	switch v.Drop {
-	case count.NeighborQueue:
-		w.wait(f, m, v.Adj.NextHop)
-	case count.SourceCA, count.LookupFailed:
-		// Group traffic has no records, and comes from link-local and
-		// unspecified addresses as a matter of course: it is not carried (A23).
-		if group := groupOf(m.Data(), l); group != count.Kept {
-			v.Drop = group
-		}
-		w.drop(m, v.Drop)
-	default:
-		w.drop(m, v.Drop)
-	}
-}
-
-// encap is step 6 for one mode.
+// encap is step 7 for one mode.
 func (w *Worker) encap(mode Mode, lane *lane) {
 	pkts := lane.pkts[:lane.n]
 	lane.n = 0
@@ -217,28 +283,6 @@ func (w *Worker) encap(mode Mode, lane *lane) {
 		}
 		w.send(lane.hops[i].Adj.Port, m)
 	}
-}
-
-// groupOf is Broadcast or Multicast for a frame to such a destination, else
-// Kept.
-func groupOf(frame []byte, l *packet.Layout) count.Reason {
-	switch l.EtherType {
-	case packet.EtherTypeIPv4:
-		switch dst := packet.IPv4(frame[l.L3:]).DstU32(); {
-		case dst == 0xffffffff:
-			return count.Broadcast
-		case dst>>28 == 0xe:
-			return count.Multicast
-		}
-	case packet.EtherTypeIPv6:
-		if frame[l.L3+24] == 0xff {
-			return count.Multicast
-		}
-	}
-	if packet.Ethernet(frame).Dst().IsBroadcast() {
-		return count.Broadcast // a subnet's own, such as 10.1.1.255 (A24)
-	}
-	return count.Kept
 }
 
 // untag takes the VLAN tags out of a frame (W7) and mends its layout.

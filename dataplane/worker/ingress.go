@@ -22,9 +22,12 @@ type inbound struct {
 //  1. outer headers: runts and lies out (W21)
 //  2. ARP and ND of the provider side are answered and learned from (A13)
 //  3. tunnel traffic is what is for a PA of this host, in its VLAN, with
-//     protocol 47 (W20)
-//  4. the mode checks it and restores the tenant's frame (W21-W30, L21, L22)
-//  5. to the VM's port (L23)
+//     protocol 47 (W20); a PA answers pings and hears of path MTUs (M10)
+//  4. all else goes to the host's kernel, if it has a port here (W20, W24)
+//  5. the mode checks tunnel traffic and restores the tenant's frame (W21-W30,
+//     L21, L22)
+//  6. to the VM's port (L23), to all of its virtual subnet (L25), or to the
+//     control plane (L24, N8)
 func (w *Worker) fromFabric(f *fib.FIB, pkts []*mbuf.Mbuf) {
 	for _, m := range pkts {
 		w.classify(f, m)
@@ -34,7 +37,32 @@ func (w *Worker) fromFabric(f *fib.FIB, pkts []*mbuf.Mbuf) {
 	}
 }
 
-// classify is steps 1 to 3.
+// fromHost carries a burst from the host's kernel to its uplink, as it is.
+func (w *Worker) fromHost(f *fib.FIB, pkts []*mbuf.Mbuf) {
+	peer := f.Ports[w.in].Peer
+	if peer == fib.None {
+		w.dropAll(pkts, count.PortDown)
+		return
+	}
+	for _, m := range pkts {
+		w.events[count.FromHost]++
+		w.send(peer, m)
+	}
+}
+
+// toHost gives a frame from an uplink to the host's kernel, or drops it when that
+// has no port here (W20).
+func (w *Worker) toHost(f *fib.FIB, m *mbuf.Mbuf, otherwise count.Reason) {
+	peer := f.Ports[w.in].Peer
+	if peer == fib.None {
+		w.drop(m, otherwise)
+		return
+	}
+	w.events[count.ToHost]++
+	w.send(peer, m)
+}
+
+// classify is steps 1 to 4.
 func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 	frame := m.Data()
 	a := &w.inbound.arrivals[w.inbound.n]
@@ -64,50 +92,91 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 		w.control(f, m, l, respond.ProviderARP(f, w.in, m, l))
 		return
 	default:
-		w.drop(m, count.OuterOther)
+		w.toHost(f, m, count.OuterOther)
 		return
 	}
-	if own == fib.None || f.PAs[own].Port != w.in || l.Proto != packet.ProtoGRE {
-		w.drop(m, count.OuterOther) // W20; the host's exception port comes here
+	switch {
+	case own == fib.None && l.Proto == packet.ProtoGRE && w.toPAGroup(f, frame, l): // A20
+	case own == fib.None || f.PAs[own].Port != w.in:
+		w.toHost(f, m, count.OuterOther) // W20
+		return
+	case l.TCI&0xfff != f.PAs[own].VLAN || l.Tags > 1:
+		w.toHost(f, m, count.OuterVLAN) // W20
+		return
+	case l.Proto != packet.ProtoGRE:
+		w.toPA(f, m, l)
 		return
 	}
-	if l.TCI&0xfff != f.PAs[own].VLAN || l.Tags > 1 {
-		w.drop(m, count.OuterVLAN) // W20
-		return
-	}
-	a.PA = own
+	a.PA, a.Kind = own, fib.ToVM
 	w.inbound.pkts[w.inbound.n] = m
 	w.inbound.n++
 }
 
-// control does what respond says with an ARP or ND frame of the provider side.
+// toPAGroup says whether a frame is for a group of PAs that this host receives, in
+// the VLAN of one of its PAs.
+func (w *Worker) toPAGroup(f *fib.FIB, frame []byte, l *packet.Layout) bool {
+	var dst [16]byte
+	v6 := l.EtherType == packet.EtherTypeIPv6
+	if v6 {
+		dst = packet.IPv6(frame[l.L3:]).Dst()
+	} else {
+		v4 := packet.IPv4(frame[l.L3:]).Dst4()
+		copy(dst[:], v4[:])
+	}
+	if !f.PAGroup(&dst, v6) {
+		return false
+	}
+	for i := range f.PAs {
+		if pa := &f.PAs[i]; pa.Port == w.in && pa.V6 == v6 && pa.VLAN == l.TCI&0xfff && l.Tags <= 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// toPA is for what is for a PA of this host and no tunnel traffic.
+func (w *Worker) toPA(f *fib.FIB, m *mbuf.Mbuf, l *packet.Layout) {
+	if l.L4 != 0 && (l.Proto == packet.ProtoICMP || l.Proto == packet.ProtoICMPv6) {
+		if respond.Echo(m, l) {
+			w.send(w.in, m)
+			return
+		}
+		if w.limits[w.in].punt.take(w.clock(), puntRate) && w.punt(ICMP, m.Data()) && f.Ports[w.in].Peer == fib.None {
+			w.consumed(m)
+			return
+		}
+	}
+	w.toHost(f, m, count.OuterOther)
+}
+
+// control does what respond says with an ARP or ND frame of the provider side. The
+// host's kernel hears what it may want to know too.
 func (w *Worker) control(f *fib.FIB, m *mbuf.Mbuf, l *packet.Layout, v respond.Verdict) {
 	learned := v.Learn && w.punt(Neighbor, m.Data())
 	if v.Reply {
 		v = respond.Answer(f, w.in, m, l)
 	}
 	switch {
+	case v.Drop == count.PAForeign:
+		w.toHost(f, m, v.Drop)
 	case v.Drop != count.Kept:
 		w.drop(m, v.Drop)
 	case v.Reply:
 		w.send(w.in, m)
-	case learned:
+	case learned && f.Ports[w.in].Peer == fib.None:
 		w.consumed(m)
 	default:
-		w.drop(m, count.ControlQueue)
+		w.toHost(f, m, count.ControlQueue)
 	}
 }
 
 // consumed ends a frame that the control plane has a copy of.
 func (w *Worker) consumed(m *mbuf.Mbuf) {
 	count.Add(&w.Count.Ports[w.in].Control, 1)
-	w.dead = append(w.dead, m)
-	if len(w.dead) == cap(w.dead) {
-		w.bury()
-	}
+	w.discard(m)
 }
 
-// decap is steps 4 and 5.
+// decap is steps 5 and 6.
 func (w *Worker) decap(f *fib.FIB, mode Mode) {
 	pkts := w.inbound.pkts[:w.inbound.n]
 	w.inbound.n = 0
@@ -115,10 +184,52 @@ func (w *Worker) decap(f *fib.FIB, mode Mode) {
 	clear(reasons)
 	mode.Ingress(f, pkts, w.inbound.arrivals[:len(pkts)], reasons)
 	for i, m := range pkts {
-		if reasons[i] != count.Kept {
+		a := &w.inbound.arrivals[i]
+		switch {
+		case reasons[i] == count.Kept && a.Kind == fib.ToVM:
+			w.send(a.Port, m)
+		case reasons[i] == count.Kept:
+			w.arrived(f, m, a)
+		case reasons[i] == count.GREOther:
+			w.toHost(f, m, reasons[i]) // W24
+		case reasons[i] == count.InnerUnknown && w.NVE && w.limits[w.in].stray.take(w.clock(), puntRate):
+			w.events[count.Stray]++
+			w.punt(Stray, m.Data()) // L24
+			fallthrough
+		default:
 			w.drop(m, reasons[i])
-			continue
 		}
-		w.send(w.inbound.arrivals[i].Port, m)
+	}
+}
+
+// arrived is for what is not simply for one VM.
+func (w *Worker) arrived(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) {
+	switch a.Kind {
+	case fib.ToNewVM:
+		var l packet.Layout
+		if packet.Parse(m.Data(), &l) == packet.OK && packet.DHCPServer(m.Data(), &l) {
+			w.puntFor(a.Port, m.Data()) // A16
+		}
+		w.send(a.Port, m)
+	case fib.ToGroup:
+		var l packet.Layout
+		s := f.Subnet(a.VSID)
+		if packet.Parse(m.Data(), &l) != packet.OK || len(s.Ports) == 0 {
+			w.drop(m, count.InnerBroadcast)
+			return
+		}
+		received := count.MulticastReceived
+		if packet.Ethernet(m.Data()).Dst().IsBroadcast() {
+			received = count.BroadcastReceived
+		}
+		w.events[received]++
+		w.events[count.Replicated] += uint32(len(s.Ports) - 1)
+		w.share(f, m, &l, s.Ports, len(s.Ports)) // L25
+	case fib.ToControl:
+		if w.NVE && w.limits[w.in].stray.take(w.clock(), puntRate) && w.punt(NVE, m.Data()) {
+			w.consumed(m)
+			return
+		}
+		w.drop(m, count.NVEControl)
 	}
 }

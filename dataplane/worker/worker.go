@@ -4,7 +4,8 @@
 // hop's MAC, ring.go what passes between a worker and the control plane.
 //
 //	Run ─┬─ poll ──► Rx ─┬─ VM port ──► fromVM ──────┐
-//	     │               └─ uplink  ──► fromFabric ──┤
+//	     │               ├─ uplink  ──► fromFabric ──┤
+//	     │               └─ host    ──► fromHost ────┤
 //	     │                                           ├─► drop, by reason
 //	     ├─ new FIB ──► held packets ──► fromVM ─────┤
 //	     └─ inject (control plane's ARP and ND) ─────┴─► send ──► Tx
@@ -92,16 +93,24 @@ type Worker struct {
 
 	// The burst at hand.
 	rx       [port.MaxBurst]*mbuf.Mbuf
+	spare    [port.MaxBurst]*mbuf.Mbuf // fragments
+	copied   [1]*mbuf.Mbuf
+	part     outbound // the fragment at hand
 	outbound []outbound
 	inbound  inbound
 	lanes    [policy.NumModes]lane
 	reasons  [port.MaxBurst]count.Reason
-	in       uint16 // port it came from
+	in       uint16   // port it came from
+	guise    fib.Port // that, with the MAC of a frame
 	punted   bool
+	timed    bool // now is of this turn
+	now      time.Duration
 
 	out     []outQueue // by port index
 	pending []uint16   // ports whose outQueue is not empty
 	dropped [count.NumReasons]uint32
+	events  [count.NumEvents]uint32
+	limits  []limits     // by port index
 	dead    []*mbuf.Mbuf // dropped, to be freed
 	held    hold
 }
@@ -121,8 +130,16 @@ type outQueue struct {
 
 // New makes a worker.
 func New(c Config) *Worker {
+	if c.Now == nil {
+		start := time.Now()
+		c.Now = func() time.Duration { return time.Since(start) }
+	}
+	if c.Router.ErrorRate == 0 {
+		c.Router.ErrorRate = DefaultErrorRate
+	}
 	return &Worker{
 		Config:   c,
+		limits:   make([]limits, c.MaxPorts),
 		Count:    count.NewWorker(c.MaxPorts),
 		outbound: make([]outbound, port.MaxBurst),
 		out:      make([]outQueue, c.MaxPorts),
@@ -171,6 +188,7 @@ func (w *Worker) PollOnce() bool {
 	f := w.FIB.Load()
 	plug := w.Plug.Load() // second: it has every port that f sends to
 	w.plug, w.ports = plug, plug.Ports
+	w.timed = false
 	busy := false
 	if w.held.n > 0 && !w.held.of(f, plug) {
 		w.retryHeld(f)
@@ -215,7 +233,7 @@ func (w *Worker) carry(f *fib.FIB, in uint16, pkts []*mbuf.Mbuf) {
 	case f.Ports[in].Role == policy.Uplink:
 		w.fromFabric(f, pkts)
 	default:
-		w.dropAll(pkts, count.OuterOther)
+		w.fromHost(f, pkts)
 	}
 	w.flush()
 }
@@ -235,10 +253,7 @@ func (w *Worker) send(to uint16, m *mbuf.Mbuf) {
 // drop ends a packet's trip.
 func (w *Worker) drop(m *mbuf.Mbuf, reason count.Reason) {
 	w.dropped[reason]++
-	w.dead = append(w.dead, m)
-	if len(w.dead) == cap(w.dead) {
-		w.bury()
-	}
+	w.discard(m)
 }
 
 func (w *Worker) dropAll(pkts []*mbuf.Mbuf, reason count.Reason) {
@@ -271,8 +286,16 @@ func (w *Worker) transmit(to uint16) {
 	count.Add(&c.TxBytes, uint64(bytes))
 }
 
+// discard frees a packet without counting it: what became of it was.
+func (w *Worker) discard(m *mbuf.Mbuf) {
+	w.dead = append(w.dead, m)
+	if len(w.dead) == cap(w.dead) {
+		w.bury()
+	}
+}
+
 // flush ends a burst: everything gathered is transmitted, everything dropped is
-// freed and counted.
+// freed, and what happened is counted.
 func (w *Worker) flush() {
 	for _, to := range w.pending {
 		if w.out[to].n > 0 {
@@ -282,6 +305,13 @@ func (w *Worker) flush() {
 	w.pending = w.pending[:0]
 	if len(w.dead) > 0 {
 		w.bury()
+	}
+	events := &w.Count.Ports[w.in].Events
+	for e, n := range w.events {
+		if n != 0 {
+			count.Add(&events[e], uint64(n))
+			w.events[e] = 0
+		}
 	}
 	if w.punted {
 		w.punted = false

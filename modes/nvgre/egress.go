@@ -18,13 +18,13 @@ const (
 )
 
 // Egress puts the outer header in front of each frame: untagged Ethernet with
-// IPv4, IPv6 or ARP in it, within the Adj's limit. drops[i] is set where that
+// IPv4, IPv6 or ARP in it, addressed as it shall arrive (L12), within the limits of
+// Adj and PA. drops[i] is set where that
 // could not be done, and packet i is then unchanged.
 //
 //  1. copy the prepared outer header, set the destination PA
 //  2. length, identification, DSCP and ECN, checksum (W12, W16)
 //  3. key: the destination's VSID and the FlowID (W3, W5, W15)
-//  4. inner destination MAC (L12)
 func (n *NVGRE) Egress(pkts []*mbuf.Mbuf, hops []fib.Hop, drops []count.Reason) {
 	hops, drops = hops[:len(pkts)], drops[:len(pkts)]
 	for i, m := range pkts {
@@ -63,7 +63,6 @@ func (n *NVGRE) Egress(pkts []*mbuf.Mbuf, hops []fib.Hop, drops []count.Reason) 
 			ip.SetDst(h.PA.Addr)
 		}
 		binary.BigEndian.PutUint32(d[inner-keyFromInner:], h.Entry.VSID<<8|uint32(packet.FlowID(flow)))
-		*(*packet.MAC)(d[inner:]) = h.Entry.MAC
 	}
 }
 

@@ -14,8 +14,8 @@ import (
 const greChecked = packet.GREChecksum | packet.GREKey | packet.GRESequence | packet.GREReserved | packet.GREVersion
 
 // Ingress takes the outer header off each packet that is for a PA of this host
-// in its VLAN, of protocol 47 (W20), and names the VM port that gets the rest.
-// drops[i] says why packet i does not get there; it is then unchanged.
+// in its VLAN, of protocol 47 (W20), and says who gets the rest. drops[i] says why
+// packet i gets nowhere; it is then unchanged.
 //
 //  1. outer header: checksum, fragments (W21, W22)
 //  2. GRE header (W23-W25)
@@ -68,10 +68,6 @@ func ingress(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) count.Reason {
 		return count.InnerMalformed
 	}
 
-	if inner[0]&1 != 0 {
-		return count.InnerBroadcast
-	}
-
 	rd := f.Domain(vsid)
 	if rd == 0 {
 		return count.VSIDUnknown
@@ -94,15 +90,49 @@ func ingress(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) count.Reason {
 	default:
 		return count.InnerNotIP // W29
 	}
+	if inner[0]&1 != 0 {
+		if reason := group(f, vsid, a, src, outerIP, v4); reason != count.Kept {
+			return reason
+		}
+	} else {
+		if dst == nil {
+			// Whose CA no record tells: a VM before it has one (L10), a gateway
+			// for addresses outside (G4).
+			if dst = f.ByMAC(vsid, packet.Ethernet(inner).Dst(), l.EtherType == packet.EtherTypeIPv6); dst != nil && dst.Flags&fib.L2Only != 0 {
+				a.Kind = fib.ToNewVM
+			}
+		}
+		if reason := deliver(f, vsid, a, dst, inner); reason != count.Kept {
+			if (reason == count.InnerUnknown || reason == count.InnerMAC) && packet.IsNVE(inner, &l) {
+				a.Kind = fib.ToControl
+				return count.Kept
+			}
+			return reason
+		}
+		if (src == nil || !cameFrom(f, src, outerIP, v4)) && !routedFrom(f, rd, src, inner, &l, outerIP, v4) {
+			return count.InnerSpoofed // L22
+		}
+	}
+
+	if !congestion(outerIP, v4, inner, &l) {
+		return count.OuterECN // W16
+	}
+	m.Trim(len(frame) - int(outer.End))
+	m.Adj(int(outer.L4) + packet.NVGRELen)
+	return count.Kept
+}
+
+// deliver says whether a packet for one VM has one here (L21), and by which port.
+func deliver(f *fib.FIB, vsid uint32, a *fib.Arrival, dst *fib.Entry, inner []byte) count.Reason {
 	if dst == nil || dst.Flags&fib.LocalVM == 0 || dst.VSID != vsid {
-		return count.InnerUnknown // L21
+		return count.InnerUnknown
 	}
 	local := f.Locals[dst.Dest]
 	if local.PA != a.PA {
-		return count.InnerUnknown // L21
+		return count.InnerUnknown
 	}
 	if packet.Ethernet(inner).Dst() != dst.MAC {
-		return count.InnerMAC // L21
+		return count.InnerMAC
 	}
 	if dst.Mode != fib.NVGRE {
 		return count.ModeMissing // R4
@@ -113,17 +143,57 @@ func ingress(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) count.Reason {
 	if len(inner)-packet.EthernetLen > int(f.Ports[local.Port].MTU) {
 		return count.MTUExceeded
 	}
-	if src == nil || !cameFrom(f, src, outerIP, v4) {
-		return count.InnerSpoofed // L22
-	}
-
-	if !congestion(outerIP, v4, inner, &l) {
-		return count.OuterECN // W16
-	}
-	m.Trim(len(frame) - int(outer.End))
-	m.Adj(int(outer.L4) + packet.NVGRELen)
 	a.Port = local.Port
 	return count.Kept
+}
+
+// group says whether a packet to several receivers has any here, and comes from
+// where a VM of its virtual subnet lives (L22, L25).
+func group(f *fib.FIB, vsid uint32, a *fib.Arrival, src *fib.Entry, outerIP []byte, v4 bool) count.Reason {
+	s := f.Subnet(vsid)
+	if s == nil || len(s.Ports) == 0 || s.Mode != fib.NVGRE {
+		return count.InnerBroadcast
+	}
+	if src != nil {
+		if src.VSID != vsid || !cameFrom(f, src, outerIP, v4) {
+			return count.InnerSpoofed
+		}
+	} else if pa, v6 := outerSource(outerIP, v4); !f.Behind(s, &pa, v6) {
+		return count.InnerSpoofed
+	}
+	a.Kind, a.VSID = fib.ToGroup, vsid
+	return count.Kept
+}
+
+// routedFrom says whether what has the source CA of no VM behind the outer source,
+// or of none at all, comes from a gateway that lives there: one with a wildcard
+// record, or the one that customer routes to the source lead to (L22).
+func routedFrom(f *fib.FIB, rd uint32, src *fib.Entry, inner []byte, l *packet.Layout, outerIP []byte, v4 bool) bool {
+	if src != nil && !f.ExternalRouter {
+		return false
+	}
+	pa, v6 := outerSource(outerIP, v4)
+	if f.Gateway(rd, &pa, v6) {
+		return true
+	}
+	var g *fib.Entry
+	switch l.EtherType {
+	case packet.EtherTypeIPv4:
+		g = f.Route(rd, packet.IPv4(inner[l.L3:]).Src())
+	case packet.EtherTypeIPv6:
+		g = f.Route(rd, packet.IPv6(inner[l.L3:]).SrcAddr())
+	}
+	return g != nil && f.BehindPA(g, &pa, v6)
+}
+
+// outerSource is the outer source PA, v4 in the first four bytes.
+func outerSource(outerIP []byte, v4 bool) (pa [16]byte, v6 bool) {
+	if !v4 {
+		return packet.IPv6(outerIP).Src(), true
+	}
+	b := packet.IPv4(outerIP).Src4()
+	copy(pa[:], b[:])
+	return pa, false
 }
 
 // greFault says what is wrong with a GRE header that is not NVGRE's.

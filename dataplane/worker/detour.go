@@ -1,0 +1,267 @@
+package worker
+
+import (
+	"net/netip"
+
+	"paca/dataplane/count"
+	"paca/dataplane/fib"
+	"paca/dataplane/mbuf"
+	"paca/dataplane/packet"
+	"paca/dataplane/respond"
+)
+
+// detour ends, answers or carries on a packet that Decide does not let go from src
+// to dst, the records of its addresses, as they are.
+//
+//	to several receivers ──► group (A20-A24)
+//	from a gateway, whatever its source CA ──► on (L3, G5)
+//	to a CA without a record ──► a gateway's, by customer routes (L7); a VM's whose
+//	                             CA is not known, by its MAC (L10)
+//	to another virtual subnet, by an external router ──► that router's (L18)
+//	to the router itself ──► DHCP, and ping if wanted (L11)
+//	too large ──► ICMP error, or fragments (M6, M7)
+//	next hop's MAC not known ──► wait
+func (w *Worker) detour(f *fib.FIB, p *fib.Port, o *outbound, src, dst *fib.Entry, v Verdict) {
+	m, l := o.m, &o.l
+	frame := m.Data()
+	s := f.Subnet(p.VSID)
+	if dst == nil {
+		if sent, ok := groupOf(frame, l, s); ok {
+			if s.DHCP && packet.DHCPClient(frame, l) {
+				w.consult(DHCP, o)
+				return
+			}
+			w.group(f, p, o, s, sent)
+			return
+		}
+	}
+	v6 := l.EtherType == packet.EtherTypeIPv6
+	if v.Drop == count.SourceCA {
+		if e := f.ByMAC(p.VSID, p.MAC, v6); e != nil && e.Flags&fib.Wildcard != 0 && (src == nil || f.ExternalRouter) {
+			src = e
+			v = w.Decide(f, p, src, dst, m.Len()-packet.EthernetLen)
+		}
+	}
+	if to := w.instead(f, p, frame, l, s, v.Drop); to != nil {
+		dst = to
+		v = w.Decide(f, p, src, dst, m.Len()-packet.EthernetLen)
+	}
+	switch v.Drop {
+	case count.Kept:
+		w.forward(f, p, o, dst, v)
+	case count.NeighborQueue:
+		w.wait(f, m, v.Adj.NextHop)
+	case count.MTUExceeded:
+		w.tooBig(f, p, o, v.Limit)
+	case count.RouterCA:
+		w.toRouter(o, s)
+	case count.LookupFailed:
+		w.miss(m.Data())
+		w.drop(m, count.LookupFailed) // L13
+	default:
+		w.drop(m, v.Drop)
+	}
+}
+
+// instead is the record that a packet goes to when the one of its destination CA
+// does not exist, or is an external router's to reach; nil for none.
+func (w *Worker) instead(f *fib.FIB, p *fib.Port, frame []byte, l *packet.Layout, s *fib.Subnet, why count.Reason) *fib.Entry {
+	if why != count.LookupFailed && why != count.OtherSubnet || l.EtherType == packet.EtherTypeARP {
+		return nil
+	}
+	ca := destinationCA(frame, l)
+	switch r := s.Router(ca); {
+	case !f.ExternalRouter:
+		if e := f.Route(p.RD, ca); e != nil {
+			return e // L7
+		}
+	case r != nil && !r.Prefix.Contains(ca):
+		if e := f.Lookup(p.RD, r.CA); e != nil && e.VSID == p.VSID && e.Flags&fib.RouterCA == 0 {
+			return e // L18
+		}
+	}
+	e := f.ByMAC(p.VSID, packet.Ethernet(frame).Dst(), l.EtherType == packet.EtherTypeIPv6)
+	if why == count.LookupFailed && e != nil && e.Flags&fib.L2Only != 0 {
+		return e // L10
+	}
+	return nil
+}
+
+// crossed is step 5, for a packet to another virtual subnet: false for one that
+// went no further.
+func (w *Worker) crossed(f *fib.FIB, p *fib.Port, o *outbound, dst *fib.Entry) bool {
+	m, l := o.m, &o.l
+	frame := m.Data()
+	if !w.Router.KeepTTL && !countDown(frame, l) {
+		ca := sourceCA(frame, l)
+		r := f.Subnet(p.VSID).Router(ca)
+		if r != nil && w.mayAnswer() && respond.TimeExceeded(m, l, r.MAC, r.CA) {
+			w.reply(m)
+		} else {
+			w.drop(m, count.TTLExceeded) // L14
+		}
+		return false
+	}
+	if s := f.Subnet(dst.VSID); s != nil {
+		if r := s.Router(destinationCA(frame, l)); r != nil {
+			packet.Ethernet(frame).SetSrc(r.MAC) // L12
+		}
+	}
+	w.events[count.Routed]++
+	return true
+}
+
+// countDown takes one off TTL or hop limit. It reports false, and changes nothing,
+// when that leaves none (L14).
+func countDown(frame []byte, l *packet.Layout) bool {
+	switch l.EtherType {
+	case packet.EtherTypeIPv4:
+		ip := packet.IPv4(frame[l.L3:])
+		ttl := ip.TTL()
+		if ttl <= 1 {
+			return false
+		}
+		proto := uint16(ip.Protocol())
+		ip.SetChecksum(packet.ChecksumUpdate16(ip.Checksum(), uint16(ttl)<<8|proto, uint16(ttl-1)<<8|proto))
+		ip.SetTTL(ttl - 1)
+	case packet.EtherTypeIPv6:
+		ip := packet.IPv6(frame[l.L3:])
+		if ip.HopLimit() <= 1 {
+			return false
+		}
+		ip.SetHopLimit(ip.HopLimit() - 1)
+	}
+	return true
+}
+
+// tooBig answers a packet that is larger than limit, or sends it in fragments
+// (M6, M7).
+func (w *Worker) tooBig(f *fib.FIB, p *fib.Port, o *outbound, limit int) {
+	m, l := o.m, &o.l
+	if n := packet.Fragments(m.Data(), l, limit); n > 1 {
+		w.fragment(f, p, o, limit, n)
+		return
+	}
+	r := f.Subnet(p.VSID).Router(sourceCA(m.Data(), l))
+	if r != nil && w.mayAnswer() && respond.TooBig(m, l, r.MAC, r.CA, limit) { // M8
+		w.reply(m)
+		return
+	}
+	w.drop(m, count.MTUExceeded) // M9
+}
+
+// fragment sends a packet in n fragments, each of which starts its trip anew (M7).
+func (w *Worker) fragment(f *fib.FIB, p *fib.Port, o *outbound, limit, n int) {
+	m, l := o.m, o.l
+	pkts := w.spare[:min(n, len(w.spare))]
+	if n > len(pkts) || !w.Pool.Alloc(pkts) {
+		w.drop(m, count.NoBuffer)
+		return
+	}
+	frame := m.Data()
+	w.events[count.Fragments] += uint32(n - 1)
+	for i, c := range pkts {
+		d := c.Append(packet.EthernetLen + limit)
+		if d == nil {
+			w.drop(c, count.NoBuffer)
+			continue
+		}
+		c.Trim(len(d) - packet.WriteFragment(d, frame, &l, limit, i))
+		w.part.m = c
+		if fault := packet.Parse(c.Data(), &w.part.l); fault != packet.OK {
+			w.drop(c, count.Reason(fault))
+			continue
+		}
+		w.route(f, p, &w.part)
+	}
+	w.discard(m)
+}
+
+// toRouter is for what a VM sends to the distributed router itself.
+func (w *Worker) toRouter(o *outbound, s *fib.Subnet) {
+	switch m := o.m; {
+	case s.DHCP && packet.DHCPClient(m.Data(), &o.l):
+		w.consult(DHCP, o)
+	case w.Router.AnswerPing && w.mayAnswer() && respond.Echo(m, &o.l):
+		w.reply(m)
+	default:
+		w.drop(m, count.RouterCA) // L11
+	}
+}
+
+// reply sends a frame that has become the answer back to the VM.
+func (w *Worker) reply(m *mbuf.Mbuf) {
+	w.events[count.ICMPSent]++
+	w.send(w.in, m)
+}
+
+// consult gives a frame of a VM to the control plane, which answers it.
+func (w *Worker) consult(kind Kind, o *outbound) {
+	if !w.limits[w.in].punt.take(w.clock(), puntRate) || !w.punt(kind, o.m.Data()) {
+		w.drop(o.m, count.ControlQueue)
+		return
+	}
+	w.consumed(o.m)
+}
+
+// miss tells the control plane of a packet for a CA that policy does not know.
+func (w *Worker) miss(frame []byte) {
+	if w.limits[w.in].punt.take(w.clock(), puntRate) {
+		w.punt(Miss, frame)
+	}
+}
+
+// learnLease tells the control plane of a DHCP server's message to one of the VMs
+// behind ports (A16).
+func (w *Worker) learnLease(f *fib.FIB, frame []byte, l *packet.Layout, ports []uint16) {
+	const hardware = packet.UDPLen + 28 // chaddr (RFC 2131 2)
+	if l.EtherType != packet.EtherTypeIPv4 || int(l.L4)+hardware+len(packet.MAC{}) > int(l.End) {
+		return
+	}
+	mac := packet.MAC(frame[int(l.L4)+hardware:])
+	for _, port := range ports {
+		if f.Ports[port].MAC == mac && f.ByMAC(f.Ports[port].VSID, mac, false) != nil {
+			w.puntFor(port, frame)
+		}
+	}
+}
+
+// puntFor tells the control plane of a frame to the VM behind a port (A16).
+func (w *Worker) puntFor(port uint16, frame []byte) {
+	if w.limits[port].punt.take(w.clock(), puntRate) {
+		w.punted = true
+		w.Punt.Push(port, Learn, frame)
+	}
+}
+
+// clamp lowers the maximum segment size of a TCP SYN to what fits into limit bytes
+// (M13).
+func (w *Worker) clamp(frame []byte, l *packet.Layout, limit uint16) {
+	overhead := uint16(packet.IPv4Len + packet.TCPLen)
+	if l.EtherType == packet.EtherTypeIPv6 {
+		overhead = packet.IPv6Len + packet.TCPLen
+	}
+	if packet.ClampMSS(frame, l, limit-overhead) {
+		w.events[count.Clamped]++
+	}
+}
+
+func sourceCA(frame []byte, l *packet.Layout) netip.Addr {
+	switch l.EtherType {
+	case packet.EtherTypeIPv4:
+		return packet.IPv4(frame[l.L3:]).Src()
+	case packet.EtherTypeIPv6:
+		return packet.IPv6(frame[l.L3:]).SrcAddr()
+	}
+	return netip.AddrFrom4(packet.ARP(frame[l.L3:]).SenderIP())
+}
+
+func destinationCA(frame []byte, l *packet.Layout) netip.Addr {
+	switch l.EtherType {
+	case packet.EtherTypeIPv4:
+		return packet.IPv4(frame[l.L3:]).Dst()
+	case packet.EtherTypeIPv6:
+		return packet.IPv6(frame[l.L3:]).DstAddr()
+	}
+	return netip.AddrFrom4(packet.ARP(frame[l.L3:]).TargetIP())
+}

@@ -1,0 +1,194 @@
+package worker
+
+import (
+	"net/netip"
+
+	"paca/dataplane/count"
+	"paca/dataplane/fib"
+	"paca/dataplane/mbuf"
+	"paca/dataplane/packet"
+	"paca/dataplane/policy"
+)
+
+// groupOf is what a frame to several receivers counts as, BroadcastSent or
+// MulticastSent; ok is false for one that goes to one receiver.
+func groupOf(frame []byte, l *packet.Layout, s *fib.Subnet) (sent count.Event, ok bool) {
+	switch l.EtherType {
+	case packet.EtherTypeIPv4:
+		dst := packet.IPv4(frame[l.L3:]).DstU32()
+		switch {
+		case dst == 0xffffffff || s.Directed(dst): // A24
+			return count.BroadcastSent, true
+		case dst>>28 == 0xe:
+			return count.MulticastSent, true
+		}
+	case packet.EtherTypeIPv6:
+		if frame[l.L3+24] == 0xff {
+			return count.MulticastSent, true
+		}
+	case packet.EtherTypeARP:
+		return count.BroadcastSent, packet.Ethernet(frame).Dst().IsMulticast()
+	}
+	return 0, false
+}
+
+// group carries a broadcast or multicast of a VM to its virtual subnet (A20-A24):
+// to a group of PAs if a record says so, else one copy to each PA with VMs of it,
+// and to its VMs on this host.
+func (w *Worker) group(f *fib.FIB, p *fib.Port, o *outbound, s *fib.Subnet, sent count.Event) {
+	m, l := o.m, &o.l
+	frame := m.Data()
+	from := sourceCA(frame, l)
+	src := f.Lookup(p.RD, from)
+	switch {
+	case !packet.Ethernet(frame).Dst().IsMulticast() && sent == count.BroadcastSent:
+		w.drop(m, count.Broadcast) // to one MAC (RFC 1122 3.3.6)
+		return
+	case !packet.Ethernet(frame).Dst().IsMulticast():
+		w.drop(m, count.Multicast)
+		return
+	case l.EtherType != packet.EtherTypeARP && !speaks(f, p, src, from): // respond has looked at ARP
+		w.drop(m, count.SourceCA) // L3
+		return
+	case s.Mode != policy.NVGRE && sent == count.BroadcastSent:
+		w.drop(m, count.Broadcast) // R20
+		return
+	case s.Mode != policy.NVGRE, l.EtherType == packet.EtherTypeIPv6 && frame[l.L3+25]&0xf <= 1:
+		w.drop(m, count.Multicast) // R20; interface-local scope (RFC 4291 2.7)
+		return
+	case p.StormLimit != 0 && !w.limits[w.in].storm.take(w.clock(), int(p.StormLimit)):
+		w.drop(m, count.Storm)
+		return
+	}
+	to, shared := receivers(s, frame, l), 0
+	for _, port := range s.Ports {
+		if port != w.in {
+			shared++
+		}
+	}
+	if len(to)+shared == 0 {
+		w.drop(m, count.NoReceiver)
+		return
+	}
+	pa := fib.None
+	if len(to) > 0 {
+		if pa = homePA(f, p, src); pa == fib.None {
+			w.drop(m, count.PASource)
+			return
+		}
+	}
+	if limit := w.groupLimit(f, s, to, pa); m.Len()-packet.EthernetLen > limit {
+		w.tooBig(f, p, o, limit)
+		return
+	}
+
+	w.events[sent]++
+	w.events[count.Replicated] += uint32(len(to) + shared - 1)
+	hash := packet.FlowHash(frame, l)
+	for i := range to {
+		e := &to[i]
+		adj := f.Adj(e, pa)
+		if reason := w.unready(e, adj); reason != count.Kept {
+			w.dropped[reason]++ // a copy that need not be made
+			continue
+		}
+		c := m
+		if i == len(to)-1 && shared == 0 {
+			m = nil
+		} else if c = w.copyOf(m); c == nil {
+			w.dropped[count.NoBuffer]++
+			continue
+		}
+		w.through(c, e.Mode, fib.Hop{Entry: e, PA: f.Remote(e), Adj: adj, Hash: hash})
+	}
+	switch {
+	case m == nil:
+	case shared > 0:
+		w.share(f, m, l, s.Ports, shared)
+	default: // the last copy could not be sent, and was counted
+		w.discard(m)
+	}
+}
+
+// receivers are the PAs of the fabric that a frame to several receivers goes to.
+func receivers(s *fib.Subnet, frame []byte, l *packet.Layout) []fib.Entry {
+	if len(s.Groups) > 0 && l.EtherType != packet.EtherTypeARP {
+		ca := destinationCA(frame, l)
+		for i := range s.Groups {
+			if s.Groups[i].CA == ca {
+				return s.Groups[i].To // A20
+			}
+		}
+	}
+	return s.Remotes // A21
+}
+
+// homePA is the PA of this host that a VM's frames to several receivers come from,
+// or None: that of the record of their source, or of any of the VM if they have none.
+func homePA(f *fib.FIB, p *fib.Port, src *fib.Entry) uint16 {
+	switch {
+	case src == nil || src.VSID != p.VSID || src.MAC != p.MAC:
+		return p.Home
+	case src.Flags&fib.LocalVM == 0:
+		return fib.None
+	}
+	return f.Locals[src.Dest].PA
+}
+
+// groupLimit is the largest IP packet in bytes that gets to every receiver.
+func (w *Worker) groupLimit(f *fib.FIB, s *fib.Subnet, to []fib.Entry, pa uint16) int {
+	limit := 0xffff
+	for i := range to {
+		if adj := f.Adj(&to[i], pa); adj.State == fib.AdjReady {
+			limit = min(limit, int(adj.Limit), int(f.Remote(&to[i]).Limit))
+		}
+	}
+	for _, port := range s.Ports {
+		if port != w.in {
+			limit = min(limit, int(f.Ports[port].MTU))
+		}
+	}
+	return limit
+}
+
+// share sends one buffer to the n ports of several that it did not come from. Ports
+// only read it, and the last of them frees it.
+func (w *Worker) share(f *fib.FIB, m *mbuf.Mbuf, l *packet.Layout, ports []uint16, n int) {
+	m.Share(n - 1)
+	if packet.DHCPServer(m.Data(), l) {
+		w.learnLease(f, m.Data(), l, ports)
+	}
+	for _, port := range ports {
+		if port != w.in {
+			w.send(port, m)
+		}
+	}
+}
+
+// copyOf is a packet like m in a buffer of its own, or nil.
+func (w *Worker) copyOf(m *mbuf.Mbuf) *mbuf.Mbuf {
+	c := w.copied[:]
+	if !w.Pool.Alloc(c) {
+		return nil
+	}
+	if !c[0].SetData(m.Data()) {
+		w.discard(c[0])
+		return nil
+	}
+	return c[0]
+}
+
+// speaks says whether a frame to several receivers may have the source it has (L3):
+// that of a record of the VM, any if it is a gateway, none if no record tells its
+// CA. IPv6 link-local addresses have no records and may come from every VM, as may
+// the unspecified one before it has them (A11).
+func speaks(f *fib.FIB, p *fib.Port, src *fib.Entry, from netip.Addr) bool {
+	switch {
+	case src != nil && src.VSID == p.VSID && src.MAC == p.MAC && src.Flags&fib.RouterCA == 0:
+		return true
+	case from.Is6() && (from.IsLinkLocalUnicast() || from.IsUnspecified()):
+		return true
+	}
+	e := f.ByMAC(p.VSID, p.MAC, from.Is6())
+	return e != nil && (e.Flags&fib.Wildcard != 0 && src == nil || from.IsUnspecified())
+}

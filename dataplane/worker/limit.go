@@ -1,0 +1,47 @@
+package worker
+
+import "time"
+
+// bucket limits a rate: so many in a second, a quarter of that at once. The zero
+// value is full.
+type bucket struct {
+	due time.Duration // when the next one is, at the steady rate
+}
+
+// tolerance is how far ahead of the steady rate a bucket lets get.
+const tolerance = time.Second / 4
+
+// take says whether one more is within rate per second.
+func (b *bucket) take(now time.Duration, rate int) bool {
+	b.due = max(b.due, now)
+	if b.due-now > tolerance {
+		return false
+	}
+	b.due += time.Second / time.Duration(rate)
+	return true
+}
+
+// limits are those of one port.
+type limits struct {
+	storm bucket // broadcasts and multicasts from its VM
+	icmp  bucket // ICMP to its VM (M9)
+	punt  bucket // what its VM makes the control plane do
+	stray bucket // what the fabric makes it do (L24)
+}
+
+// puntRate is how many frames per second and port the control plane gets of those
+// kinds that anyone can send as many of as he likes.
+const puntRate = 200
+
+// clock is the time of this turn, asked for when it is first needed.
+func (w *Worker) clock() time.Duration {
+	if !w.timed {
+		w.now, w.timed = w.Now(), true
+	}
+	return w.now
+}
+
+// mayAnswer says whether one more ICMP message may go to the VM behind w.in.
+func (w *Worker) mayAnswer() bool {
+	return w.limits[w.in].icmp.take(w.clock(), w.Router.ErrorRate)
+}
