@@ -8,7 +8,7 @@ packages=(
 	protobuf-compiler                 # is the API's generated code current?
 	libdpdk-dev dpdk                  # DPDK 22.11 with its drivers, testpmd
 	iproute2 ethtool procps           # namespaces and what is in them
-	iputils-ping iperf3 traceroute curl
+	iputils-ping iperf3 traceroute curl busybox
 	tcpdump tshark python3-scapy      # judges that did not write what they judge
 )
 
