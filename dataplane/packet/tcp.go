@@ -1,6 +1,9 @@
 package packet
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // TCP is a TCP header (RFC 9293); it may be longer than the header.
 //
@@ -79,3 +82,50 @@ func (b TCP) Urgent() uint16   { return binary.BigEndian.Uint16(b[tcpUrgent:]) }
 func (b TCP) SetSrcPort(v uint16)  { binary.BigEndian.PutUint16(b[tcpSrcPort:], v) }
 func (b TCP) SetDstPort(v uint16)  { binary.BigEndian.PutUint16(b[tcpDstPort:], v) }
 func (b TCP) SetChecksum(v uint16) { binary.BigEndian.PutUint16(b[tcpChecksum:], v) }
+
+// Kinds of options.
+const (
+	tcpOptEnd uint8 = 0
+	tcpOptNop uint8 = 1
+	tcpOptMSS uint8 = 2
+
+	tcpOptMSSLen = 4
+)
+
+// ClampMSS lowers the maximum segment size that the SYN in a frame that Parse
+// accepted announces to mss bytes, and mends the checksum; it reports whether it
+// changed anything (M13). A SYN that announces none, which means 536 or 1220
+// bytes (RFC 9293 3.7.1), is not told to.
+func ClampMSS(frame []byte, l *Layout, mss uint16) (clamped bool) {
+	if l.Proto != ProtoTCP || l.L4 == 0 || TCP(frame[l.L4:]).Flags()&TCPSyn == 0 {
+		return false
+	}
+	b := TCP(frame[l.L4:l.End])
+	end := min(b.HeaderLen(), len(b))
+	for at := TCPLen; at < end; {
+		kind := b[at]
+		if kind == tcpOptEnd {
+			break
+		}
+		if kind == tcpOptNop {
+			at++
+			continue
+		}
+		if at+1 >= end || b[at+1] < 2 || at+int(b[at+1]) > end {
+			break
+		}
+		if kind == tcpOptMSS && b[at+1] == tcpOptMSSLen {
+			if old := binary.BigEndian.Uint16(b[at+2:]); old > mss {
+				binary.BigEndian.PutUint16(b[at+2:], mss)
+				from, to := old, mss
+				if at%2 != 0 { // across two words of the sum: each byte has the other's weight
+					from, to = bits.ReverseBytes16(from), bits.ReverseBytes16(to)
+				}
+				b.SetChecksum(ChecksumUpdate16(b.Checksum(), from, to))
+				clamped = true
+			}
+		}
+		at += int(b[at+1])
+	}
+	return clamped
+}

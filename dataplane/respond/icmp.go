@@ -17,13 +17,7 @@ const hopLimit = 64
 // reassemble (RFC 1812 4.3.2.3) and the least MTU of IPv6 (RFC 4443 2.4 c).
 const (
 	maxError4 = 576
-	maxError6 = 1280
-)
-
-// Least MTUs that a host believes (M11).
-const (
-	minMTU4 = 68
-	minMTU6 = 1280
+	maxError6 = packet.MinMTU6
 )
 
 // tosError is the precedence of a router's ICMP errors: internetwork control
@@ -40,8 +34,8 @@ func TooBig(m *mbuf.Mbuf, l *packet.Layout, mac packet.MAC, ca netip.Addr, mtu i
 		return false // such a packet is fragmented (M7)
 	}
 	return icmpError(m, l, mac, ca,
-		packet.ICMPFields{Type: packet.ICMPv4Unreachable, Code: packet.ICMPv4FragmentationNeeded, Rest: uint32(min(max(mtu, minMTU4), 0xffff))},
-		packet.ICMPFields{Type: packet.ICMPv6PacketTooBig, Rest: uint32(max(mtu, minMTU6))})
+		packet.ICMPFields{Type: packet.ICMPv4Unreachable, Code: packet.ICMPv4FragmentationNeeded, Rest: uint32(min(max(mtu, packet.MinMTU4), 0xffff))},
+		packet.ICMPFields{Type: packet.ICMPv6PacketTooBig, Rest: uint32(max(mtu, packet.MinMTU6))})
 }
 
 // TimeExceeded is TooBig for a packet whose TTL or hop limit does not let it
