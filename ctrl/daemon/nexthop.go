@@ -70,23 +70,43 @@ func (h *host) NextHop(vsid policy.VSID, src, dst netip.Addr) (*pacav1.NextHopRe
 		}
 	}
 
-	from, to := f.Lookup(rd, src), f.Lookup(rd, dst)
 	p := fib.Port{VSID: uint32(vsid), RD: rd, MTU: ^uint16(0)}
+	if e := f.Lookup(rd, src); e != nil {
+		p.MAC = e.MAC
+	}
+	from, to, v := h.workers[0].Ask(f, &p, src, dst)
 	if from == nil {
 		step("L3", "source %v has no lookup record in the routing domain", src)
 	} else {
-		p.MAC = from.MAC
 		step("L3", "source %v is %v in VSID %d, on %s", src, from.MAC, from.VSID, h.place(f, from))
 		r.SourceMac = from.MAC.String()
 	}
+	owner := f.Lookup(rd, dst)
+	r.NextHopCa = dst.String()
 	switch {
 	case to == nil:
-		step("L9", "destination %v has no lookup record in the routing domain", dst)
+		step("L9", "destination %v has no lookup record in the routing domain, and no customer route leads to one", dst)
+		r.NextHopCa = ""
 	case to.Flags&fib.RouterCA != 0:
 		step("L11", "destination %v is the distributed router of VSID %d", dst, to.VSID)
-	default:
+		r.NextHopCa = ""
+	case owner == to:
 		step("L9", "destination %v is %v in VSID %d, on %s", dst, to.MAC, to.VSID, h.place(f, to))
-		r.NextHopCa, r.NextHopMac, r.EgressVsid = dst.String(), to.MAC.String(), to.VSID
+	case f.ExternalRouter:
+		step("L18", "destination %v is for the external router, %v in VSID %d, on %s", dst, to.MAC, to.VSID, h.place(f, to))
+		r.NextHopCa = h.owner(to, dst)
+	default:
+		r.NextHopCa = h.owner(to, dst)
+		step("L7", "no record of %v: the customer routes lead to %s, which is %v in VSID %d, on %s", dst, r.NextHopCa, to.MAC, to.VSID, h.place(f, to))
+	}
+	if r.NextHopCa != "" {
+		r.NextHopMac, r.EgressVsid = to.MAC.String(), to.VSID
+	}
+	if r.NextHopCa != "" && from != nil && to.VSID != from.VSID {
+		if router := f.Subnet(to.VSID).Router(dst); router != nil {
+			r.SourceMac = router.MAC.String()
+		}
+		step("L12", "routed from VSID %d to VSID %d: source MAC becomes %s, the TTL one less (L14)", from.VSID, to.VSID, r.SourceMac)
 	}
 
 	if from != nil && from.Flags&fib.LocalVM != 0 && f.Locals[from.Dest].Port == fib.None {
@@ -94,7 +114,6 @@ func (h *host) NextHop(vsid policy.VSID, src, dst netip.Addr) (*pacav1.NextHopRe
 		step("L15", "no port of this host has the source's VSID and MAC: nothing comes from it")
 		return r, nil
 	}
-	v := h.workers[0].Decide(f, &p, from, to, 0)
 	switch {
 	case v.Adj != nil:
 		pa := f.PAs[f.Locals[from.Dest].PA]
@@ -104,6 +123,7 @@ func (h *host) NextHop(vsid policy.VSID, src, dst netip.Addr) (*pacav1.NextHopRe
 			n := &f.NextHops[v.Adj.NextHop]
 			step("L16", "PA next hop %v by port %s: %v", n.Addr, h.portName(n.Port), v.Adj.State)
 		}
+		step("M5", "carries inner IP packets of up to %d bytes", min(v.Adj.Limit, f.Remote(to).Limit))
 	case v.Drop == count.Kept:
 		r.LocalPort = h.portName(v.Port)
 		step("L15", "delivered on this host, by port %s", r.LocalPort)
@@ -128,6 +148,16 @@ func (h *host) place(f *fib.FIB, e *fib.Entry) string {
 		return "this host's port " + name
 	}
 	return "this host, without a port"
+}
+
+// owner is the CA, of like's family, of the record that e was made of.
+func (h *host) owner(e *fib.Entry, like netip.Addr) string {
+	for r := range h.book.RecordsIn(policy.VSID(e.VSID)) {
+		if r.MAC == e.MAC && r.CA.Is4() == like.Is4() && !r.CA.IsUnspecified() {
+			return r.CA.String()
+		}
+	}
+	return ""
 }
 
 // anySource is the CA, of like's family, of some VM of this host in a VSID.

@@ -35,16 +35,8 @@ func (w *Worker) detour(f *fib.FIB, p *fib.Port, o *outbound, src, dst *fib.Entr
 			return
 		}
 	}
-	v6 := l.EtherType == packet.EtherTypeIPv6
-	if v.Drop == count.SourceCA {
-		if e := f.ByMAC(p.VSID, p.MAC, v6); e != nil && e.Flags&fib.Wildcard != 0 && (src == nil || f.ExternalRouter) {
-			src = e
-			v = w.Decide(f, p, src, dst, m.Len()-packet.EthernetLen)
-		}
-	}
-	if to := w.instead(f, p, frame, l, s, v.Drop); to != nil {
-		dst = to
-		v = w.Decide(f, p, src, dst, m.Len()-packet.EthernetLen)
+	if l.EtherType != packet.EtherTypeARP {
+		dst, v = w.reconsider(f, p, src, dst, destinationCA(frame, l), packet.Ethernet(frame).Dst(), m.Len()-packet.EthernetLen, v)
 	}
 	switch v.Drop {
 	case count.Kept:
@@ -63,25 +55,47 @@ func (w *Worker) detour(f *fib.FIB, p *fib.Port, o *outbound, src, dst *fib.Entr
 	}
 }
 
-// instead is the record that a packet goes to when the one of its destination CA
-// does not exist, or is an external router's to reach; nil for none.
-func (w *Worker) instead(f *fib.FIB, p *fib.Port, frame []byte, l *packet.Layout, s *fib.Subnet, why count.Reason) *fib.Entry {
-	if why != count.LookupFailed && why != count.OtherSubnet || l.EtherType == packet.EtherTypeARP {
-		return nil
+// Ask is steps 4 to 6 for a packet between two CAs: whose they are, and where it
+// goes. It is for the dry run of a next hop (C6), from any goroutine.
+func (w *Worker) Ask(f *fib.FIB, p *fib.Port, src, dst netip.Addr) (from, to *fib.Entry, v Verdict) {
+	from, to = f.Lookup(p.RD, src), f.Lookup(p.RD, dst)
+	v = w.Decide(f, p, from, to, 0)
+	to, v = w.reconsider(f, p, from, to, dst, packet.MAC{}, 0, v)
+	return from, to, v
+}
+
+// reconsider asks Decide again, for a packet to ca and mac, if it may have its
+// source CA for its MAC's sake, and if it goes to another than the owner of ca.
+func (w *Worker) reconsider(f *fib.FIB, p *fib.Port, src, dst *fib.Entry, ca netip.Addr, mac packet.MAC, size int, v Verdict) (*fib.Entry, Verdict) {
+	if v.Drop == count.SourceCA && (src == nil || f.ExternalRouter) {
+		if e := f.ByMAC(p.VSID, p.MAC, ca.Is6()); e != nil && e.Flags&fib.Wildcard != 0 {
+			src = e
+			v = w.Decide(f, p, src, dst, size)
+		}
 	}
-	ca := destinationCA(frame, l)
-	switch r := s.Router(ca); {
-	case !f.ExternalRouter:
+	if v.Drop == count.LookupFailed || v.Drop == count.OtherSubnet {
+		if to := instead(f, p, ca, mac, v.Drop == count.LookupFailed); to != nil {
+			dst = to
+			v = w.Decide(f, p, src, dst, size)
+		}
+	}
+	return dst, v
+}
+
+// instead is the record that a packet goes to when that of its destination CA is
+// unknown, or is in another virtual subnet and an external router's to reach; nil
+// for none.
+func instead(f *fib.FIB, p *fib.Port, ca netip.Addr, mac packet.MAC, unknown bool) *fib.Entry {
+	if !f.ExternalRouter {
 		if e := f.Route(p.RD, ca); e != nil {
 			return e // L7
 		}
-	case r != nil && !r.Prefix.Contains(ca):
+	} else if r := f.Subnet(p.VSID).Router(ca); r != nil && !r.Prefix.Contains(ca) {
 		if e := f.Lookup(p.RD, r.CA); e != nil && e.VSID == p.VSID && e.Flags&fib.RouterCA == 0 {
 			return e // L18
 		}
 	}
-	e := f.ByMAC(p.VSID, packet.Ethernet(frame).Dst(), l.EtherType == packet.EtherTypeIPv6)
-	if why == count.LookupFailed && e != nil && e.Flags&fib.L2Only != 0 {
+	if e := f.ByMAC(p.VSID, mac, ca.Is6()); unknown && e != nil && e.Flags&fib.L2Only != 0 {
 		return e // L10
 	}
 	return nil
