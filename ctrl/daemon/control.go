@@ -30,11 +30,13 @@ type control struct {
 
 	mu      sync.Mutex // of what follows, and of who publishes
 	table   *neigh.Table
+	paths   *neigh.Paths
 	full    bool // the table was, and it was said
 	claimed map[claim]time.Time
 	states  map[neigh.Key]neigh.AddressState // of this host's PAs, as they were told
 	facts   facts
-	news    bool // there are facts that republish was not called for
+	news    bool      // there are facts that republish was not called for
+	told    time.Time // when it was called last
 }
 
 // newControl makes the control plane of a host that has no FIB yet, nor workers.
@@ -45,6 +47,7 @@ func newControl(f *atomic.Pointer[fib.FIB], log *slog.Logger, cfg neigh.Config, 
 		log:       log,
 		republish: republish,
 		table:     neigh.New(cfg),
+		paths:     neigh.NewPaths(),
 		claimed:   map[claim]time.Time{},
 		states:    map[neigh.Key]neigh.AddressState{},
 		facts:     newFacts(),
@@ -146,14 +149,31 @@ func (c *control) turn(now time.Time) time.Time {
 	c.want(now, f)
 	c.table.Tick(now, c.send)
 	c.judge(f)
-	if c.news {
-		c.news = false
+	c.paths.Age(now, func(pa netip.Addr) { c.pathMTU(pa, 0) })
+	next := soonest(c.table.Next(), c.paths.Next())
+	switch {
+	case !c.news:
+	case now.Before(c.told.Add(republishPause)):
+		next = soonest(next, c.told.Add(republishPause))
+	default:
+		c.news, c.told = false, now
 		c.republish()
 	}
 	if g := f.WithNeighbors(c.resolve); changed(f.NextHops, g.NextHops) {
 		c.fib.Store(g)
 	}
-	return c.table.Next()
+	return next
+}
+
+// However much the fabric tells, so much of the time goes into new FIBs for it.
+const republishPause = 100 * time.Millisecond
+
+// soonest is the earlier of two times, of which zero is never.
+func soonest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // take brings a frame to whom it concerns: it is theirs until take returns. The

@@ -131,7 +131,7 @@ func (h *host) fault(key string, err error) error { return h.conf.Fault(key, "%v
 // Requests that come before the host is whole wait in the backlog.
 func (h *host) claimSocket(context.Context) error {
 	c := h.conf.Control
-	h.control = newControl(&h.fib, h.log, neigh.Config{}, func() {
+	h.control = newControl(&h.fib, h.log, neigh.Config{NoDetection: !h.conf.Host.DuplicateDetection}, func() {
 		select {
 		case h.facts <- struct{}{}:
 		default: // it is about to publish anyway

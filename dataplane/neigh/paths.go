@@ -103,6 +103,9 @@ func (p *Paths) Age(now time.Time, forgotten func(pa netip.Addr)) {
 // Next is when Age has something to do; zero if it has not.
 func (p *Paths) Next() time.Time { return p.next }
 
+// MTU is what was told of the path to pa, 0 for nothing.
+func (p *Paths) MTU(pa netip.Addr) int { return p.paths[pa].MTU }
+
 // Len is how many paths are known.
 func (p *Paths) Len() int { return len(p.paths) }
 
