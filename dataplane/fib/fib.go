@@ -246,6 +246,18 @@ func (f *FIB) Adj(e *Entry, source uint16) *Adj {
 // Remote is the PA of e, which must be neither LocalVM nor RouterCA.
 func (f *FIB) Remote(e *Entry) *Remote { return &f.remotes[e.Dest] }
 
+// Way is how PA source (an index into PAs) gets to a PA of the fabric, nil when no
+// record has that. It searches, for those who are not in a hurry.
+func (f *FIB) Way(pa netip.Addr, source uint16) *Adj {
+	addr, v6 := flat(pa)
+	for i := range f.remotes {
+		if r := &f.remotes[i]; r.Addr == addr && r.V6 == v6 {
+			return &f.adjs[int(r.way)*len(f.PAs)+int(source)]
+		}
+	}
+	return nil
+}
+
 // BestAdj is the readiest of the ways to the PA of e, which must not be LocalVM,
 // from any PA of this host, of which there is at least one.
 func (f *FIB) BestAdj(e *Entry) *Adj {
