@@ -164,11 +164,11 @@ func (w *Worker) route(f *fib.FIB, p *fib.Port, o *outbound) {
 		dst = f.Lookup4(p.RD, binary.BigEndian.Uint32(d[:]))
 	}
 	v := w.Decide(f, p, src, dst, m.Len()-packet.EthernetLen)
-	if v.Drop != count.Kept {
+	if v.Drop == count.Kept {
+		w.forward(f, p, o, dst, v)
+	} else {
 		w.detour(f, p, o, src, dst, v)
-		return
 	}
-	w.forward(f, p, o, dst, v)
 }
 
 // forward is steps 5 and 6 for a packet that Decide lets go to dst.
@@ -191,18 +191,21 @@ func (w *Worker) forward(f *fib.FIB, p *fib.Port, o *outbound, dst *fib.Entry, v
 	if w.Router.ClampMSS && l.Proto == packet.ProtoTCP && l.L4 != 0 {
 		w.clamp(frame, l, min(v.Adj.Limit, pa.Limit))
 	}
-	w.through(m, dst.Mode, fib.Hop{Entry: dst, PA: pa, Adj: v.Adj, Hash: packet.FlowHash(frame, l)})
+	h := w.through(m, dst.Mode)
+	h.Entry, h.PA, h.Adj, h.Hash = dst, pa, v.Adj, packet.FlowHash(frame, l)
 }
 
-// through puts a packet on the way over the fabric.
-func (w *Worker) through(m *mbuf.Mbuf, mode policy.Mode, h fib.Hop) {
+// through puts a packet on the way over the fabric, by the hop that the caller fills
+// in.
+func (w *Worker) through(m *mbuf.Mbuf, mode policy.Mode) *fib.Hop {
 	lane := &w.lanes[mode]
-	if lane.n == len(lane.pkts) { // copies and fragments make a burst longer
+	if lane.n >= len(lane.pkts) { // copies and fragments make a burst longer
 		w.encap(w.Modes[mode], lane)
 	}
-	lane.pkts[lane.n] = m
-	lane.hops[lane.n] = h
+	n := lane.n
 	lane.n++
+	lane.pkts[n] = m
+	return &lane.hops[n]
 }
 
 // Verdict is where a packet from one CA to another goes.
@@ -241,8 +244,8 @@ func (w *Worker) Decide(f *fib.FIB, p *fib.Port, src, dst *fib.Entry, size int) 
 		return Verdict{Port: to} // L15
 	}
 	adj := f.Adj(dst, f.Locals[src.Dest].PA)
-	if reason := w.unready(dst, adj); reason != count.Kept {
-		return Verdict{Drop: reason, Adj: adj}
+	if adj.State != fib.AdjReady || w.Modes[dst.Mode] == nil {
+		return Verdict{Drop: w.unready(dst, adj), Adj: adj}
 	}
 	if limit := int(min(adj.Limit, f.Remote(dst).Limit)); size > limit {
 		return Verdict{Drop: count.MTUExceeded, Adj: adj, Limit: limit} // M5

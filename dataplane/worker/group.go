@@ -99,7 +99,8 @@ func (w *Worker) group(f *fib.FIB, p *fib.Port, o *outbound, s *fib.Subnet, sent
 			w.dropped[count.NoBuffer]++
 			continue
 		}
-		w.through(c, e.Mode, fib.Hop{Entry: e, PA: f.Remote(e), Adj: adj, Hash: hash})
+		h := w.through(c, e.Mode)
+		h.Entry, h.PA, h.Adj, h.Hash = e, f.Remote(e), adj, hash
 	}
 	switch {
 	case m == nil:
