@@ -165,12 +165,15 @@ func (h *host) plugIn(r *request) (opened []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var faults []error
+	var ports []policy.Port
 	for _, c := range applied {
-		p, ok := c.Object.(policy.Port)
-		if !ok || c.Verb == policy.Delete {
-			continue
+		if p, ok := c.Object.(policy.Port); ok && c.Verb != policy.Delete {
+			ports = append(ports, p)
 		}
+	}
+	slices.SortStableFunc(ports, uplinksFirst)
+	var faults []error
+	for _, p := range ports {
 		fault := func(field string, err error) {
 			faults = append(faults, &policy.Fault{Object: "port", Index: slices.IndexFunc(r.changes, func(c policy.Change) bool { return c.Object.Key() == p.Key() }), Field: field, Problem: err.Error(), Rule: "hot-plug"})
 		}

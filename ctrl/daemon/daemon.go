@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -318,17 +319,15 @@ func (h *host) ports() iter.Seq[policy.Port] {
 // openPorts opens the ports of policy.
 func (h *host) openPorts(context.Context) error {
 	h.atEnd(h.closeAll)
-	i := 0
-	for p := range h.ports() {
+	for _, p := range slices.SortedStableFunc(h.ports(), uplinksFirst) {
 		if err := h.open(p); err != nil {
-			if i < len(h.conf.Ports) {
+			if i := slices.IndexFunc(h.conf.Ports, func(c conf.Port) bool { return c.Name == p.Name }); i >= 0 {
 				return h.fault(fmt.Sprintf("port[%d].device", i), err)
 			}
 			// A VM's port that was plugged in and whose other side is gone by
 			// now must not keep the others from running.
 			h.log.Error("port of stored policy does not open; delete it and add it anew", "port", p.Name, "error", err)
 		}
-		i++
 	}
 	return nil
 }

@@ -32,7 +32,12 @@ func (h *host) open(p policy.Port) error {
 		return fmt.Errorf("port %s: %d ports are open, and DPDK has room for no more", p.Name, dpdk.MaxPorts)
 	}
 	workers := len(h.conf.Workers.Cores)
-	dev, err := ethdev.New(ethdev.Config{Name: p.Name, Device: p.Device, MTU: p.MTU, TxQueues: workers, Descriptors: descriptors, Pool: h.pool})
+	c := ethdev.Config{Name: p.Name, Device: p.Device, MTU: p.MTU, TxQueues: workers, Descriptors: descriptors, Pool: h.pool}
+	if p.Role == policy.Host {
+		// So that the kernel takes for its own what is for the network card (W24).
+		c.MAC = h.uplinkMAC(p.Uplink)
+	}
+	dev, err := ethdev.New(c)
 	if err != nil {
 		return err
 	}
@@ -65,6 +70,29 @@ func (h *host) close(name string) error {
 	err := s.dev.Close()
 	h.log.Info("port closed", "port", name)
 	return err
+}
+
+// uplinkMAC is the MAC of the open uplink of that name, or if it is empty of the only
+// one; zero if there is none.
+func (h *host) uplinkMAC(name string) (mac [6]byte) {
+	for _, s := range h.slots {
+		if s != nil && s.asked.Role == policy.Uplink && (name == "" || name == s.asked.Name) {
+			mac = s.dev.Info().MAC
+		}
+	}
+	return mac
+}
+
+// uplinksFirst orders ports in the way they are opened: a host port wants to know
+// its uplink.
+func uplinksFirst(a, b policy.Port) int {
+	last := func(p policy.Port) int {
+		if p.Role == policy.Host {
+			return 1
+		}
+		return 0
+	}
+	return last(a) - last(b)
 }
 
 func (h *host) slotOf(name string) int {

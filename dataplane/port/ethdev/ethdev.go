@@ -55,6 +55,7 @@ type Config struct {
 	Descriptors int           // per queue, rounded to what the device can have; default 1024
 	Pool        *dpdk.Mempool // fills the receive queues
 	TxOffloads  uint64        // RTE_ETH_TX_OFFLOAD_*, of those that TxOffloadCapa has
+	MAC         [6]byte       // of a tap; zero: one made up. Other devices have their own
 }
 
 // Port is one started device.

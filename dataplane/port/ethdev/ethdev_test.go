@@ -205,6 +205,44 @@ func TestContractTap(t *testing.T) {
 	})
 }
 
+// W24: a tap that is the kernel's share of a network card has that card's MAC, and
+// what is sent to it is the kernel's.
+func TestW24TapWithMAC(t *testing.T) {
+	ownNamespace(t)
+	pool := newPool(t, poolSize, mbuf.DefaultDataRoom)
+	mac := [6]byte{2, 0, 0, 0, 1, 0x0a}
+	p := newPort(t, Config{Device: "tap:pacaT", MTU: 1500, Pool: pool, MAC: mac})
+	i, err := net.InterfaceByName("pacaT")
+	if err != nil || [6]byte(i.HardwareAddr) != mac || p.Info().MAC != mac || i.Flags&net.FlagUp == 0 {
+		t.Fatalf("interface %+v, %v; port %+v", i, err, p.Info())
+	}
+	run(t, "ip addr add 192.168.7.1/24 dev pacaT")
+	run(t, "ip neigh add 192.168.7.2 lladdr 02:00:00:00:00:99 dev pacaT")
+	sent := ping(mac, [6]byte{2, 0, 0, 0, 0, 0x99})
+	if !within(func() bool {
+		sendThrough(t, p, pool, [][]byte{sent})
+		return slices.ContainsFunc(receiveFrom(p, pool), func(f []byte) bool {
+			return len(f) >= 34 && [6]byte(f) == [6]byte(sent[6:12]) && [6]byte(f[6:]) == mac && f[23] == 1 && f[34] == 0
+		})
+	}) {
+		t.Error("the kernel does not answer what is sent to the tap's MAC")
+	}
+}
+
+// ping is an echo request from 192.168.7.2 to 192.168.7.1.
+func ping(dst, src [6]byte) []byte {
+	f := slices.Concat(dst[:], src[:], []byte{8, 0,
+		0x45, 0, 0, 28, 0, 1, 0, 0, 64, 1, 0, 0, 192, 168, 7, 2, 192, 168, 7, 1,
+		8, 0, 0xf7, 0xfe, 0, 1, 0, 0})
+	sum := uint32(0)
+	for i := 14; i < 34; i += 2 {
+		sum += uint32(f[i])<<8 | uint32(f[i+1])
+	}
+	sum = sum>>16 + sum&0xffff
+	f[24], f[25] = byte(^sum>>8), byte(^sum)
+	return f
+}
+
 // TestAFPacketVLAN: the kernel keeps tags beside its packets; the driver puts
 // them back into the data, both ways.
 func TestAFPacketVLAN(t *testing.T) {

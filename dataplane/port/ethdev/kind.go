@@ -103,7 +103,7 @@ func pci(_ *Config, arg string) (plug, error) {
 	return p, nil
 }
 
-func tap(_ *Config, arg string) (plug, error) {
+func tap(c *Config, arg string) (plug, error) {
 	if len(arg) >= unix.IFNAMSIZ || strings.ContainsAny(arg, "/ ") {
 		return plug{}, fmt.Errorf("%w: %q cannot be an interface's name: at most 15 bytes, no slash or blank", ErrDevice, arg)
 	}
@@ -116,7 +116,11 @@ func tap(_ *Config, arg string) (plug, error) {
 	if !capable(unix.CAP_NET_ADMIN) {
 		p.hint = "CAP_NET_ADMIN is missing"
 	}
-	p.devargs, err = vdevArgs("net_tap", "iface="+arg)
+	args := []string{"iface=" + arg}
+	if c.MAC != [6]byte{} {
+		args = append(args, "mac="+net.HardwareAddr(c.MAC[:]).String())
+	}
+	p.devargs, err = vdevArgs("net_tap", args...)
 	return p, err
 }
 
