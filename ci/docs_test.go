@@ -14,7 +14,7 @@ import (
 	"paca/dataplane/count"
 )
 
-var update = flag.Bool("update", false, "write docs/drops.md anew")
+var update = flag.Bool("update", false, "write docs/drops.md and docs/events.md anew")
 
 // docs/drops.md is the list of drop reasons as the code has it.
 func TestDropsDocument(t *testing.T) {
@@ -30,14 +30,36 @@ lists them, and ` + "`paca_drops_total{port,reason}`" + ` has them for Prometheu
 	for r := count.Kept + 1; r < count.NumReasons; r++ {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", r.Name(), r.Help())
 	}
-	path := filepath.Join(root, "docs/drops.md")
+	generated(t, "docs/drops.md", b.String())
+}
+
+// docs/events.md is the list of events as the code has it.
+func TestDropsAndEventsDocument(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`# Events
+
+What is done with packets besides passing them on or [dropping](drops.md) them, by the port that they came in by, as
+` + "`paca_events_total{port,event}`" + ` has it for Prometheus. Letters with numbers are rules of the specification.
+
+| event | counts |
+|---|---|
+`)
+	for e := range count.NumEvents {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", e.Name(), e.Help())
+	}
+	generated(t, "docs/events.md", b.String())
+}
+
+// generated holds a document to what the code says, or with -update makes it so.
+func generated(t *testing.T, file, text string) {
+	path := filepath.Join(root, file)
 	if *update {
-		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if text, err := os.ReadFile(path); err != nil || string(text) != b.String() {
-		t.Errorf("docs/drops.md is not what dataplane/count says (%v): go test ./ci -run Drops -update", err)
+	if have, err := os.ReadFile(path); err != nil || string(have) != text {
+		t.Errorf("%s is not what dataplane/count says (%v): go test ./ci -run Drops -update", file, err)
 	}
 }
 

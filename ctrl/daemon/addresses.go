@@ -3,6 +3,7 @@ package daemon
 import (
 	"net/netip"
 
+	"paca/ctrl/metrics"
 	"paca/dataplane/fib"
 	"paca/dataplane/neigh"
 )
@@ -79,4 +80,21 @@ func asker(f *fib.FIB, n *fib.Neighbor) (neigh.Source, bool) {
 		}
 	}
 	return neigh.Source{}, false
+}
+
+// Provider implements metrics.Source.
+func (h *scrape) Provider() metrics.Provider {
+	c := h.control
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := metrics.Provider{
+		// Those there may be, so that each has its series from the start.
+		Addresses:  map[string]int{neigh.Tentative.String(): 0, neigh.Duplicate.String(): 0, neigh.Preferred.String(): 0},
+		Duplicates: c.table.Duplicates(),
+		PathMTUs:   c.paths.Len(),
+	}
+	for _, a := range c.table.Addresses() {
+		p.Addresses[a.State.String()]++
+	}
+	return p
 }

@@ -16,6 +16,7 @@ type Source interface {
 	Ports() []Port     // in any order
 	Workers() []Worker // in any order
 	FIB() FIB
+	Provider() Provider
 }
 
 // Port is one port.
@@ -40,6 +41,13 @@ type FIB struct {
 	Neighbors      int
 }
 
+// Provider is what the control plane of the provider side knows.
+type Provider struct {
+	Addresses  map[string]int // PAs of this host by state, P14's
+	Duplicates uint64         // times that one of them was found to be another machine's (E5)
+	PathMTUs   int            // PAs of the fabric of whose path less was learned than the port carries (M10)
+}
+
 // perPort is a counter that each port has once.
 type perPort struct {
 	desc  *prometheus.Desc
@@ -59,7 +67,7 @@ var perPorts = []perPort{
 		func(c *count.Port, _ *port.Stats) uint64 { return c.TxPackets }),
 	portCounter("paca_port_transmit_bytes_total", "Bytes of the packets that the workers gave to the port and it took.",
 		func(c *count.Port, _ *port.Stats) uint64 { return c.TxBytes }),
-	portCounter("paca_port_control_packets_total", "Packets from the port that went to the control plane (ARP and ND of next hops).",
+	portCounter("paca_port_control_packets_total", "Packets from the port that went to the control plane: ARP and ND of next hops, ICMP for a provider address, DHCP.",
 		func(c *count.Port, _ *port.Stats) uint64 { return c.Control }),
 
 	portCounter("paca_device_receive_packets_total", "Packets received, as the device counts them.",
@@ -83,10 +91,14 @@ var perPorts = []perPort{
 var (
 	linkUp     = prometheus.NewDesc("paca_port_link_up", "1 if the port's link is up, else 0.", []string{"port"}, nil)
 	drops      = prometheus.NewDesc("paca_drops_total", "Packets dropped, by the port that they came from and the reason; pacactl drops explains each.", []string{"port", "reason"}, nil)
+	events     = prometheus.NewDesc("paca_events_total", "What was done with packets besides passing them on or dropping them, by the port that they came from; docs/events.md explains each.", []string{"port", "event"}, nil)
 	polls      = prometheus.NewDesc("paca_worker_polls_total", "Polls of a receive queue: empty brought nothing, valid brought packets.", []string{"core", "result"}, nil)
 	sleeps     = prometheus.NewDesc("paca_worker_sleeps_total", "Times that the idle worker slept.", []string{"core"}, nil)
 	fibVersion = prometheus.NewDesc("paca_fib_version", "Version of the forwarding table that the workers read.", nil, nil)
 	fibEntries = prometheus.NewDesc("paca_fib_entries", "Entries of the forwarding table that the workers read.", []string{"kind"}, nil)
+	addresses  = prometheus.NewDesc("paca_provider_addresses", "Provider addresses of this host, by state of duplicate address detection.", []string{"state"}, nil)
+	duplicates = prometheus.NewDesc("paca_provider_address_duplicates_total", "Times that a provider address of this host was found to be another machine's.", nil, nil)
+	pathMTUs   = prometheus.NewDesc("paca_path_mtus", "Provider addresses of other hosts whose path was found to carry less than the port.", nil, nil)
 	buildInfo  = prometheus.NewDesc("paca_build_info", "Always 1; the labels say what runs.", []string{"version", "goversion"}, nil)
 )
 
@@ -106,7 +118,7 @@ func (c *Collector) Describe(to chan<- *prometheus.Desc) {
 	for _, m := range perPorts {
 		to <- m.desc
 	}
-	for _, d := range []*prometheus.Desc{linkUp, drops, polls, sleeps, fibVersion, fibEntries, buildInfo} {
+	for _, d := range []*prometheus.Desc{linkUp, drops, events, polls, sleeps, fibVersion, fibEntries, addresses, duplicates, pathMTUs, buildInfo} {
 		to <- d
 	}
 }
@@ -142,6 +154,9 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 		for r := count.Kept + 1; r < count.NumReasons; r++ {
 			counter(drops, counted.Drops[r], p.Name, r.Name())
 		}
+		for e := range count.NumEvents {
+			counter(events, counted.Events[e], p.Name, e.Name())
+		}
 	}
 
 	fib := c.source.FIB()
@@ -149,5 +164,11 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	gauge(fibEntries, float64(fib.VirtualSubnets), "virtual_subnet")
 	gauge(fibEntries, float64(fib.LookupRecords), "lookup_record")
 	gauge(fibEntries, float64(fib.Neighbors), "neighbor")
+	provider := c.source.Provider()
+	for state, n := range provider.Addresses {
+		gauge(addresses, float64(n), state)
+	}
+	counter(duplicates, provider.Duplicates)
+	gauge(pathMTUs, float64(provider.PathMTUs))
 	gauge(buildInfo, 1, c.version, runtime.Version())
 }

@@ -44,6 +44,9 @@ func (f *fake) Ports() []Port {
 }
 func (f *fake) Workers() []Worker { return f.workers }
 func (f *fake) FIB() FIB          { return FIB{Version: 9, VirtualSubnets: 2, LookupRecords: 4, Neighbors: 1} }
+func (f *fake) Provider() Provider {
+	return Provider{Addresses: map[string]int{"preferred": 3, "duplicate": 1}, Duplicates: 5, PathMTUs: 7}
+}
 
 func TestOutput(t *testing.T) {
 	f := newFake()
@@ -53,6 +56,7 @@ func TestOutput(t *testing.T) {
 		p := &w.Counters.Ports[1]
 		p.RxPackets, p.RxBytes, p.TxPackets, p.TxBytes, p.Control = 11*n, 12*n, 13*n, 14*n, 15*n
 		p.Drops[count.Runt] = 16 * n
+		p.Events[count.Routed] = 17 * n
 	}
 	c := NewCollector(f, "1.0")
 
@@ -61,12 +65,12 @@ func TestOutput(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got bytes.Buffer
-	drops := map[string]float64{}
+	many := map[string]map[string]float64{"paca_drops_total": {}, "paca_events_total": {}}
 	for _, family := range gather(t, c) {
 		switch family.GetName() {
-		case "paca_drops_total": // too many to be read in a file
-			for _, m := range family.Metric {
-				drops[m.Label[0].GetValue()+" "+m.Label[1].GetValue()] = m.Counter.GetValue()
+		case "paca_drops_total", "paca_events_total": // too many to be read in a file
+			for _, m := range family.Metric { // labels come by name: event, port, reason
+				many[family.GetName()][m.Label[0].GetValue()+" "+m.Label[1].GetValue()] = m.Counter.GetValue()
 			}
 			continue
 		case "paca_build_info": // a label is the compiler's version
@@ -83,13 +87,21 @@ func TestOutput(t *testing.T) {
 		t.Errorf("a scrape gives\n%s\nwant\n%s", &got, golden)
 	}
 
-	// Every reason of every port is there, zero or not.
-	if want := 2 * (int(count.NumReasons) - 1); len(drops) != want {
-		t.Errorf("%d series of drops, want %d", len(drops), want)
-	}
-	for labels, n := range drops {
-		if want := map[string]float64{"blue-vm1 runt": 48}[labels]; n != want {
-			t.Errorf("drops of %s are %v, want %v", labels, n, want)
+	// Every reason and every event of every port is there, zero or not.
+	for name, want := range map[string]struct {
+		series  int
+		nonzero map[string]float64
+	}{
+		"paca_drops_total":  {2 * (int(count.NumReasons) - 1), map[string]float64{"blue-vm1 runt": 48}},
+		"paca_events_total": {2 * int(count.NumEvents), map[string]float64{"routed blue-vm1": 51}},
+	} {
+		if len(many[name]) != want.series {
+			t.Errorf("%d series of %s, want %d", len(many[name]), name, want.series)
+		}
+		for labels, n := range many[name] {
+			if n != want.nonzero[labels] {
+				t.Errorf("%s of %s is %v, want %v", name, labels, n, want.nonzero[labels])
+			}
 		}
 	}
 }

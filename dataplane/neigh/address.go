@@ -22,7 +22,7 @@ const (
 )
 
 func (s AddressState) String() string {
-	return [...]string{"Invalid", "Tentative", "Duplicate", "Deprecated", "Preferred"}[s]
+	return [...]string{"invalid", "tentative", "duplicate", "deprecated", "preferred"}[s]
 }
 
 // Address is one of ours, as Addresses shows it.

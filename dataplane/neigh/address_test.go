@@ -289,7 +289,7 @@ func TestAddressesAreSorted(t *testing.T) {
 
 // HNV's numbers.
 func TestP14StateNumbers(t *testing.T) {
-	for number, name := range []string{"Invalid", "Tentative", "Duplicate", "Deprecated", "Preferred"} {
+	for number, name := range []string{"invalid", "tentative", "duplicate", "deprecated", "preferred"} {
 		if got := AddressState(number).String(); got != name {
 			t.Errorf("%d is %s, want %s", number, got, name)
 		}
