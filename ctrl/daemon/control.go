@@ -30,6 +30,7 @@ type control struct {
 
 	mu      sync.Mutex // of what follows, and of who publishes
 	table   *neigh.Table
+	groups  membership
 	paths   *neigh.Paths
 	full    bool // the table was, and it was said
 	claimed map[claim]time.Time
@@ -150,7 +151,7 @@ func (c *control) turn(now time.Time) time.Time {
 	c.table.Tick(now, c.send)
 	c.judge(f)
 	c.paths.Age(now, func(pa netip.Addr) { c.pathMTU(pa, 0) })
-	next := soonest(c.table.Next(), c.paths.Next())
+	next := soonest(soonest(c.table.Next(), c.paths.Next()), c.groups.tick(now, f, c.send))
 	switch {
 	case !c.news:
 	case now.Before(c.told.Add(republishPause)):

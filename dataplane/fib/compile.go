@@ -42,7 +42,7 @@ type Compiler struct {
 	locals  roster[local]
 	remotes roster[paKey]
 	behind  map[uint64]uint32   // records, by VSID<<32 | remote
-	groups  map[paKey]uint32    // records of multicast PAs, by PA
+	groups  map[groupKey]uint32 // records of multicast PAs
 	places  map[uint32]uint32   // of Subnets in their pages, by VSID
 	spoofer map[uint32][]uint16 // ports that may spoof, by VSID
 	links
@@ -82,6 +82,12 @@ type local struct {
 // paKey is a PA, v4 mapped into v6: as a map's key, it is free of pointers.
 type paKey [16]byte
 
+// groupKey is a group of PAs that a virtual subnet's packets go to.
+type groupKey struct {
+	pa   paKey
+	vsid uint32
+}
+
 // router is a router address (P20) that may have to get its default record, or
 // to lose it.
 type router struct {
@@ -112,7 +118,7 @@ func (c *Compiler) forget() {
 		locals:    newRoster[local](),
 		remotes:   newRoster[paKey](),
 		behind:    map[uint64]uint32{},
-		groups:    map[paKey]uint32{},
+		groups:    map[groupKey]uint32{},
 		places:    map[uint32]uint32{},
 		pathMTU:   c.pathMTU,
 		duplicate: c.duplicate,
@@ -477,17 +483,17 @@ func (c *Compiler) changeGroup(r *policy.LookupRecord, e Entry, deleted bool) {
 	at := slices.IndexFunc(s.Groups, func(g Group) bool { return g.CA == r.CA })
 	if at >= 0 {
 		g := &s.Groups[at]
-		pa := paKey(g.pa.As16())
+		k := groupKey{g.pa.As16(), e.VSID}
 		c.remotes.drop(g.To[0].Dest)
-		if c.groups[pa]--; c.groups[pa] == 0 {
-			delete(c.groups, pa)
+		if c.groups[k]--; c.groups[k] == 0 {
+			delete(c.groups, k)
 		}
 		s.Groups = slices.Delete(s.Groups, at, at+1)
 	}
 	if !deleted {
 		pa := paKey(r.PA.As16())
 		e.Dest = c.remotes.hold(pa)
-		c.groups[pa]++
+		c.groups[groupKey{pa, e.VSID}]++
 		s.Groups = append(s.Groups, Group{r.CA, []Entry{e}, r.PA})
 	}
 }
@@ -567,10 +573,12 @@ func (c *Compiler) finish(subnets map[policy.VSID]bool, ports, links bool, r Res
 		return rem
 	})
 	f.groups = nil
-	for pa := range c.groups {
+	for k := range c.groups {
 		var g paGroup
-		g.addr, g.v6 = flat(netip.AddrFrom16(pa).Unmap())
-		f.groups = append(f.groups, g)
+		g.addr, g.v6 = flat(netip.AddrFrom16(k.pa).Unmap())
+		if s := c.pages.at(c.places[k.vsid]); len(s.Ports) > 0 && !slices.Contains(f.groups, g) {
+			f.groups = append(f.groups, g)
+		}
 	}
 	f.subnetPages, f.domains = c.pages.pages, c.domain.pages
 	c.pages, c.domain = draft[Subnet]{}, draft[domain]{}

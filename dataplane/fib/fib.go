@@ -22,6 +22,7 @@ package fib
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
@@ -256,6 +257,16 @@ func (f *FIB) Way(pa netip.Addr, source uint16) *Adj {
 		}
 	}
 	return nil
+}
+
+// PAGroups are the groups of PAs that this host receives, in order.
+func (f *FIB) PAGroups() []netip.Addr {
+	all := make([]netip.Addr, len(f.groups))
+	for i := range f.groups {
+		all[i] = unflat(f.groups[i].addr, f.groups[i].v6)
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return all
 }
 
 // BestAdj is the readiest of the ways to the PA of e, which must not be LocalVM,

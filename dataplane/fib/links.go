@@ -166,7 +166,7 @@ func (c *Compiler) way(dst netip.Addr, resolve Resolve) uint32 {
 			a.NextHop, a.State = NoRoute, AdjDuplicate
 		case onLink:
 			a.outer(&f.PAs[s], c.sources[s].mtu)
-			a.over(&Neighbor{MAC: groupMAC(dst), State: AdjReady})
+			a.over(&Neighbor{MAC: packet.MulticastMAC(dst), State: AdjReady})
 			a.NextHop = NoRoute
 		case NoRoute:
 		default:
@@ -176,15 +176,6 @@ func (c *Compiler) way(dst netip.Addr, resolve Resolve) uint32 {
 		f.adjs = append(f.adjs, a) // older versions see no further than they did
 	}
 	return way
-}
-
-// groupMAC is the Ethernet address of a multicast group (RFC 1112 6.4, RFC 2464 7).
-func groupMAC(a netip.Addr) packet.MAC {
-	if a.Is6() {
-		return packet.GroupMAC(a.As16())
-	}
-	b := a.As4()
-	return packet.MAC{0x01, 0x00, 0x5e, b[1] & 0x7f, b[2], b[3]}
 }
 
 // hop is the index of a next hop, which PA from asks for.
