@@ -339,7 +339,7 @@ func (c *Compiler) changePorts(b *policy.Book, d Devices) {
 			continue
 		}
 		c.ports[p.Name] = dev.Index
-		port := Port{Role: p.Role, VSID: uint32(p.VSID), MAC: p.MAC, MTU: uint16(p.MTU), Flags: portFlags(&p), Home: None, Peer: None, StormLimit: p.StormLimit}
+		port := Port{Role: p.Role, VSID: uint32(p.VSID), MAC: p.MAC, MTU: uint16(p.MTU), Flags: portFlags(&p), Home4: None, Home6: None, Peer: None, StormLimit: p.StormLimit}
 		switch {
 		case p.Role == policy.Host:
 			hosts[dev.Index] = p.Uplink
@@ -587,13 +587,13 @@ func (c *Compiler) finish(subnets map[policy.VSID]bool, ports, links bool, r Res
 	return f
 }
 
-// findHomes tells every VM port which PA its VM's records name.
+// findHomes tells every VM port which PAs its VM's records name.
 func (c *Compiler) findHomes() {
 	f := c.fib
 	f.Ports = slices.Clone(f.Ports)
 	for i := range f.Ports {
 		if f.Ports[i].Role != Absent {
-			f.Ports[i].Home = None
+			f.Ports[i].Home4, f.Ports[i].Home6 = None, None
 		}
 	}
 	for _, i := range c.locals.index {
@@ -601,9 +601,11 @@ func (c *Compiler) findHomes() {
 		if c.locals.refs[i] == 0 || l.Port == None {
 			continue
 		}
-		if p := &f.Ports[l.Port]; p.Home == None || l.PA < p.Home {
-			p.Home = l.PA
+		home := &f.Ports[l.Port].Home4
+		if f.PAs[l.PA].V6 {
+			home = &f.Ports[l.Port].Home6
 		}
+		*home = min(*home, l.PA)
 	}
 	c.moved = false
 }

@@ -70,7 +70,8 @@ type Port struct {
 	MTU  uint16 // largest IP packet in bytes
 
 	Flags      PortFlags
-	Home       uint16 // PA of this host that the VM's records name; None: none does
+	Home4      uint16 // first IPv4 PA of this host that the VM's records name; None: none does
+	Home6      uint16 // likewise IPv6
 	Peer       uint16 // an uplink's host port, and a host port's uplink; None without one (W20)
 	StormLimit uint32 // broadcasts and multicasts per second from a VM; 0: any number
 }

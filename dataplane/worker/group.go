@@ -60,22 +60,23 @@ func (w *Worker) group(f *fib.FIB, p *fib.Port, o *outbound, s *fib.Subnet, sent
 		w.drop(m, count.Storm)
 		return
 	}
-	to, shared := receivers(s, frame, l), 0
-	for _, port := range s.Ports {
-		if port != w.in {
-			shared++
-		}
-	}
-	if len(to)+shared == 0 {
-		w.drop(m, count.NoReceiver)
-		return
-	}
-	pa := fib.None
+	to, pa := receivers(s, frame, l), fib.None
 	if len(to) > 0 {
 		if pa = homePA(f, p, src); pa == fib.None {
 			w.drop(m, count.PASource)
 			return
 		}
+	}
+	here := w.hearers(f, s, fib.None)
+	left := here // copies to be made, or not to be made and counted
+	for i := range to {
+		if f.Adj(&to[i], pa).State != fib.AdjFamily { // whoever lives behind both families gets one
+			left++
+		}
+	}
+	if left == 0 {
+		w.drop(m, count.NoReceiver)
+		return
 	}
 	if limit := w.groupLimit(f, s, to, pa); m.Len()-packet.EthernetLen > limit {
 		w.tooBig(f, p, o, limit)
@@ -83,17 +84,21 @@ func (w *Worker) group(f *fib.FIB, p *fib.Port, o *outbound, s *fib.Subnet, sent
 	}
 
 	w.events[sent]++
-	w.events[count.Replicated] += uint32(len(to) + shared - 1)
+	w.events[count.Replicated] += uint32(left - 1)
 	hash := packet.FlowHash(frame, l)
 	for i := range to {
 		e := &to[i]
 		adj := f.Adj(e, pa)
+		if adj.State == fib.AdjFamily {
+			continue
+		}
+		left--
 		if reason := w.unready(e, adj); reason != count.Kept {
-			w.dropped[reason]++ // a copy that need not be made
+			w.dropped[reason]++
 			continue
 		}
 		c := m
-		if i == len(to)-1 && shared == 0 {
+		if left == 0 {
 			m = nil
 		} else if c = w.copyOf(m); c == nil {
 			w.dropped[count.NoBuffer]++
@@ -103,12 +108,28 @@ func (w *Worker) group(f *fib.FIB, p *fib.Port, o *outbound, s *fib.Subnet, sent
 		h.Entry, h.PA, h.Adj, h.Hash = e, f.Remote(e), adj, hash
 	}
 	switch {
-	case m == nil:
-	case shared > 0:
-		w.share(f, m, l, s.Ports, shared)
-	default: // the last copy could not be sent, and was counted
+	case here > 0:
+		w.share(f, m, l, s, fib.None, here)
+	case m != nil: // the last copy could not be sent, and was counted
 		w.discard(m)
 	}
+}
+
+// hearers is how many ports of this host a frame to a virtual subnet goes to: not
+// the one it came from, and if it came to a PA, those whose VMs live behind that. A
+// host whose VMs live behind several gets a copy for each.
+func (w *Worker) hearers(f *fib.FIB, s *fib.Subnet, pa uint16) (n int) {
+	for _, port := range s.Ports {
+		if w.hears(f, port, pa) {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *Worker) hears(f *fib.FIB, port, pa uint16) bool {
+	p := &f.Ports[port]
+	return port != w.in && (pa == fib.None || p.Home4 == pa || p.Home6 == pa)
 }
 
 // receivers are the PAs of the fabric that a frame to several receivers goes to.
@@ -129,7 +150,10 @@ func receivers(s *fib.Subnet, frame []byte, l *packet.Layout) []fib.Entry {
 func homePA(f *fib.FIB, p *fib.Port, src *fib.Entry) uint16 {
 	switch {
 	case src == nil || src.VSID != p.VSID || src.MAC != p.MAC:
-		return p.Home
+		if p.Home4 == fib.None {
+			return p.Home6
+		}
+		return p.Home4
 	case src.Flags&fib.LocalVM == 0:
 		return fib.None
 	}
@@ -145,22 +169,22 @@ func (w *Worker) groupLimit(f *fib.FIB, s *fib.Subnet, to []fib.Entry, pa uint16
 		}
 	}
 	for _, port := range s.Ports {
-		if port != w.in {
+		if w.hears(f, port, fib.None) {
 			limit = min(limit, int(f.Ports[port].MTU))
 		}
 	}
 	return limit
 }
 
-// share sends one buffer to the n ports of several that it did not come from. Ports
-// only read it, and the last of them frees it.
-func (w *Worker) share(f *fib.FIB, m *mbuf.Mbuf, l *packet.Layout, ports []uint16, n int) {
+// share sends one buffer to the n ports of s that hear it. Ports only read it, and
+// the last of them frees it.
+func (w *Worker) share(f *fib.FIB, m *mbuf.Mbuf, l *packet.Layout, s *fib.Subnet, pa uint16, n int) {
 	m.Share(n - 1)
 	if packet.DHCPServer(m.Data(), l) {
-		w.learnLease(f, m.Data(), l, ports)
+		w.learnLease(f, m.Data(), l, s.Ports)
 	}
-	for _, port := range ports {
-		if port != w.in {
+	for _, port := range s.Ports {
+		if w.hears(f, port, pa) {
 			w.send(port, m)
 		}
 	}

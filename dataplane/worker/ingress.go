@@ -214,7 +214,8 @@ func (w *Worker) arrived(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) {
 	case fib.ToGroup:
 		var l packet.Layout
 		s := f.Subnet(a.VSID)
-		if packet.Parse(m.Data(), &l) != packet.OK || len(s.Ports) == 0 {
+		n := w.hearers(f, s, a.PA)
+		if packet.Parse(m.Data(), &l) != packet.OK || n == 0 {
 			w.drop(m, count.InnerBroadcast)
 			return
 		}
@@ -223,8 +224,8 @@ func (w *Worker) arrived(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) {
 			received = count.BroadcastReceived
 		}
 		w.events[received]++
-		w.events[count.Replicated] += uint32(len(s.Ports) - 1)
-		w.share(f, m, &l, s.Ports, len(s.Ports)) // L25
+		w.events[count.Replicated] += uint32(n - 1)
+		w.share(f, m, &l, s, a.PA, n) // L25
 	case fib.ToControl:
 		if w.NVE && w.limits[w.in].stray.take(w.clock(), puntRate) && w.punt(NVE, m.Data()) {
 			w.consumed(m)
