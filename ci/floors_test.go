@@ -41,6 +41,7 @@ var law = []edict{
 	{pkg: "dataplane/port/memport", may: []string{"dataplane/mbuf", "dataplane/port"}, why: "tests of the pure-Go packages run on it without DPDK"},
 	{pkg: "dataplane/port/porttest", may: []string{"dataplane/mbuf", "dataplane/port"}, why: "one contract test for every kind of port"},
 	{pkg: "dataplane/respond", may: []string{"dataplane/packet", "dataplane/mbuf", "dataplane/fib", "dataplane/count"}, why: "answers are functions from frame to frame", hot: true},
+	{pkg: "dataplane/respond/dhcp", may: []string{"dataplane/packet"}, why: "a function from frame to frame, with a codec that allocates: no worker may import it"},
 	{pkg: "dataplane/neigh", may: []string{"dataplane/packet"}, why: "a state machine fed with time and frames; who feeds it is not its business"},
 	{pkg: "dataplane/worker", may: []string{"dataplane/packet", "dataplane/mbuf", "dataplane/policy", "dataplane/fib", "dataplane/count", "dataplane/port", "dataplane/respond"},
 		why: "dataplane knows no mode, and the loop runs in tests without DPDK", hot: true},
