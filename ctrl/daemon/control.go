@@ -26,13 +26,15 @@ type control struct {
 	wake    chan struct{}
 	log     *slog.Logger
 
-	republish func() // has the policy goroutine publish what is known by now; must not block
+	republish func()        // has the policy goroutine publish what is known by now; must not block
+	testing   chan struct{} // full while a path is tested
 
 	mu      sync.Mutex // of what follows, and of who publishes
 	table   *neigh.Table
 	groups  membership
 	paths   *neigh.Paths
-	full    bool // the table was, and it was said
+	test    *pathTest // or nil
+	full    bool      // the table was, and it was said
 	claimed map[claim]time.Time
 	states  map[neigh.Key]neigh.AddressState // of this host's PAs, as they were told
 	facts   facts
@@ -47,6 +49,7 @@ func newControl(f *atomic.Pointer[fib.FIB], log *slog.Logger, cfg neigh.Config, 
 		wake:      make(chan struct{}, 1),
 		log:       log,
 		republish: republish,
+		testing:   make(chan struct{}, 1),
 		table:     neigh.New(cfg),
 		paths:     neigh.NewPaths(),
 		claimed:   map[claim]time.Time{},
@@ -152,6 +155,9 @@ func (c *control) turn(now time.Time) time.Time {
 	c.judge(f)
 	c.paths.Age(now, func(pa netip.Addr) { c.pathMTU(pa, 0) })
 	next := soonest(soonest(c.table.Next(), c.paths.Next()), c.groups.tick(now, f, c.send))
+	if c.test != nil && !c.test.over {
+		next = soonest(next, c.test.step(now, f, c.sendPadded))
+	}
 	switch {
 	case !c.news:
 	case now.Before(c.told.Add(republishPause)):
@@ -258,6 +264,11 @@ func (c *control) send(port uint16, frame []byte) {
 	if !c.workers[0].Inject.Push(port, worker.Neighbor, frame) {
 		c.log.Warn("a worker is too busy to send ARP or neighbor discovery; it will be sent again")
 	}
+}
+
+// sendPadded has a worker send a frame of size bytes, zeros behind what is here.
+func (c *control) sendPadded(port uint16, frame []byte, size int) {
+	c.workers[0].Inject.PushPadded(port, worker.ICMP, frame, size) // if not, the next try may be
 }
 
 // resolve is the fib.Resolve of this table.

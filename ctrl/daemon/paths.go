@@ -18,8 +18,14 @@ import (
 // tenants' packets to that PA smaller, and never larger, for ten minutes.
 func (c *control) heardICMP(now time.Time, p *worker.ControlFrame) {
 	frame := p.Bytes()
+	if int(p.Len) > len(frame) {
+		shorten(frame)
+	}
 	var l packet.Layout
 	if packet.Parse(frame, &l) != packet.OK {
+		return
+	}
+	if c.test != nil && c.test.port == p.Port && c.test.hear(now, frame, &l) {
 		return
 	}
 	src, dst, mtu, ok := packet.ParseTooBig(frame, &l)
@@ -79,4 +85,19 @@ func behind(f *fib.FIB, vsid uint32, pa netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// shorten makes the beginning of an IP packet, untagged or tagged once, look like the
+// whole of it.
+func shorten(frame []byte) {
+	l3 := packet.EthernetLen
+	if packet.Ethernet(frame).EtherType() == packet.EtherTypeVLAN {
+		l3 += packet.VLANLen
+	}
+	switch ip := frame[l3:]; ip[0] >> 4 {
+	case 4:
+		packet.IPv4(ip).SetTotalLen(uint16(len(ip)))
+	case 6:
+		packet.IPv6(ip).SetPayloadLen(uint16(len(ip) - packet.IPv6Len))
+	}
 }
