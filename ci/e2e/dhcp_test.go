@@ -93,8 +93,8 @@ func TestA14_M2_M4DHCPFromPolicy(t *testing.T) {
 
 // A tenant's own DHCP server on host2, a client on host1 that policy knows by its
 // MAC alone. It gets its lease over the fabric; the address that it then uses is
-// learned, told to the manager, and works, in its own subnet and, once the manager
-// has told the others, beyond.
+// learned, works on its own host, and is told to the manager; and once he has told
+// the other host, it works there.
 func TestA15_A16_L10TenantsDHCPServer(t *testing.T) {
 	l := newLabWith(t, topo.Options{Subnet2: true})
 	blue1 := l.vm(topo.Blue1)
@@ -139,13 +139,12 @@ option lease 600
 		return false
 	})
 	l.until("the manager is told", func() bool { return strings.Contains(watch.String(), ca) })
+	l.ping(topo.Blue1, "10.1.2.11") // on its own host
+	l.pacactl(topo.Host2, "lookup-record", "add", "--vsid", "6001", "--ca", ca, "--mac", blue1.MAC, "--pa", topo.PA1, "--type", "dynamic")
 	l.ping(topo.Blue1, "10.1.1.12")
 	l.ping(topo.Blue2, ca)
-	l.exchange(t, topo.Blue1, topo.Blue2, "10.1.1.12", 1<<20)
-
-	l.pacactl(topo.Host2, "lookup-record", "add", "--vsid", "6001", "--ca", ca, "--mac", blue1.MAC, "--pa", topo.PA1, "--type", "dynamic")
 	l.ping(topo.Blue4, ca)
-	l.ping(topo.Blue1, "10.1.2.12")
+	l.exchange(t, topo.Blue1, topo.Blue2, "10.1.1.12", 1<<20)
 }
 
 // watch runs `pacactl watch` and returns what it has said so far.

@@ -149,7 +149,11 @@ func TestL2_L3_L30_A12SpoofingGuest(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		l.until("both arrive at Blue2, as its own subnet's", func() bool { return marked(wires[topo.Blue2], []byte("HNV!")) >= 2 })
+		n := 0
+		l.until("both arrive at Blue2, as its own subnet's", func() bool {
+			n += marked(wires[topo.Blue2], []byte("HNV!"))
+			return n == 2
+		})
 		time.Sleep(20 * time.Millisecond)
 		for vm, w := range wires {
 			if n := marked(w, []byte("HNV!")); n > 0 {

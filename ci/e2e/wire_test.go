@@ -10,11 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"paca/ci/topo"
+	"paca/dataplane/count"
 )
 
 // hostFile is a host1 for tests that speak for everyone else on the wire.
@@ -76,14 +78,16 @@ func neighbor(address string) string {
 	return fmt.Sprintf("\n[[neighbor]]\nport = \"uplink0\"\naddress = %q\nmac = %q\n", address, topo.RouterMAC1)
 }
 
-func subnet(vsid, domain int) string {
+func subnet(vsid, domain int) string { return subnetOf(vsid, domain, 1, "nvgre") }
+
+func subnetOf(vsid, domain, net int, mode string) string {
 	return fmt.Sprintf(`
 [[virtual_subnet]]
 vsid = %d
 rdid = "{11111111-2222-3333-4444-%012d}"
-prefixes = ["10.1.1.0/24", "fd00:10:1:1::/64"]
-mode = "nvgre"
-`, vsid, domain)
+prefixes = ["10.1.%[3]d.0/24", "fd00:10:1:%[3]d::/64"]
+mode = %[4]q
+`, vsid, domain, net, mode)
 }
 
 func record(vsid int, ca, mac, pa string) string {
@@ -274,59 +278,131 @@ func judgeByTshark(t *testing.T, dir string, frame []byte, key, src, dst string,
 type testCase struct {
 	Rule, Name, Frame string
 	Out, Reason       string // one of them
+	Port              string // of the VM that sends it, if not blue1
 	Fragment          bool   // of IPv4: DPDK's af_packet driver has the kernel put them together first
 }
 
 // Every frame in its own subtest, against one pacad that lives through them all.
 // Behind each goes a good one: once that has arrived, the first was dealt with,
 // and had it crossed, it would have come before.
-func TestFrames(t *testing.T) {
+func TestW7_W20_W21_W22_W23_W24_W25_W26_W27_W28_W29_W30_L1_L31Frames(t *testing.T) {
 	t.Run("af_packet", func(t *testing.T) {
-		l := newLab(t, true)
-		l.frames("af_packet", func() (blue, red, router *topo.Wire) {
-			return l.open(topo.Blue1, "eth0"), l.open(topo.Red1, "eth0"), l.open(topo.Router, topo.ToHost1)
+		l := newLabWith(t, topo.Options{Silent: true, Subnet2: true})
+		l.frames("af_packet", func(name string) *topo.Wire {
+			if name == "uplink0" {
+				return l.open(topo.Router, topo.ToHost1)
+			}
+			return l.open(name, "eth0")
 		})
 	})
 	// paca makes the interfaces, so the host's own veths make room for them.
 	t.Run("tap", func(t *testing.T) {
-		l := newLab(t, true)
-		for _, iface := range []string{"uplink0", "blue1", "red1"} {
+		l := newLabWith(t, topo.Options{Silent: true, Subnet2: true})
+		for _, iface := range []string{"uplink0", "blue1", "red1", "blue3"} {
 			if out, err := l.output(topo.Host1, "ip", "link", "delete", iface); err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
 		}
-		l.frames("tap", func() (blue, red, router *topo.Wire) {
-			return l.open(topo.Host1, "blue1"), l.open(topo.Host1, "red1"), l.open(topo.Host1, "uplink0")
-		})
+		l.frames("tap", func(name string) *topo.Wire { return l.open(topo.Host1, name) })
 	})
 }
 
+// allFrames are those of frames.py.
+type allFrames struct{ Fabric, Guest, Last []testCase }
+
+func makeFrames(t *testing.T) allFrames {
+	t.Helper()
+	var frames allFrames
+	ask(t, "frames.py", nil, &frames)
+	if len(frames.Fabric) < 50 || len(frames.Guest) < 50 || len(frames.Last) == 0 {
+		t.Fatalf("frames.py made %d, %d and %d frames", len(frames.Fabric), len(frames.Guest), len(frames.Last))
+	}
+	return frames
+}
+
+// beyondFrames are the reasons that a single frame cannot cause, and why not.
+var beyondFrames = map[count.Reason]string{
+	count.MultiSegment:   "ports of these kinds hand over packets in one piece",
+	count.TxFull:         "a port's queue must be full",
+	count.NoBuffer:       "the pool must be empty",
+	count.PortDown:       "the frame must be in the queue of a port while that is plugged out",
+	count.Storm:          "it takes many frames: TestL31StormLimit",
+	count.NeighborQueue:  "it takes many frames: TestL16SilentNextHop",
+	count.NeighborFailed: "it takes time: TestL16SilentNextHop",
+	count.OtherSubnet:    "the host must be set to external routers: TestL18ExternalRouter",
+	count.Headroom:       "every buffer that a port receives into has room for the outer header",
+	count.ControlQueue:   "the control plane must be behind",
+}
+
+// Every reason has a frame that lands on its counter, or one why it cannot have.
+func TestEveryReasonHasAFrame(t *testing.T) {
+	frames := makeFrames(t)
+	made := map[string]bool{}
+	for _, c := range slices.Concat(frames.Fabric, frames.Guest, frames.Last) {
+		made[c.Reason] = true
+	}
+	for r := count.Kept + 1; r < count.NumReasons; r++ {
+		switch why := beyondFrames[r]; {
+		case why == "" && !made[r.Name()]:
+			t.Errorf("no frame of frames.py is dropped as %s", r)
+		case why != "" && made[r.Name()]:
+			t.Errorf("a frame can be dropped as %s, though %s", r, why)
+		}
+	}
+}
+
 // frames runs the cases of frames.py against a pacad whose ports are all of one
-// kind; open takes hold of their far ends.
-func (l *lab) frames(kind string, open func() (blue, red, router *topo.Wire)) {
+// kind but for that of a VM that is not virtualized, a tap; open takes hold of
+// their far ends.
+func (l *lab) frames(kind string, open func(port string) *topo.Wire) {
 	t := l.t
-	l.write("host1.toml", fmt.Sprintf(hostFile, 6001, "hash", l.socket(topo.Host1), kind)+
-		provider("192.168.1.10/24", 0, "192.168.1.1")+neighbor("192.168.1.1")+
+	guarded := strings.Replace(fmt.Sprintf(hostFile, 6001, "hash", l.socket(topo.Host1), kind),
+		"mac = \""+blue1MAC+"\"\n", "mac = \""+blue1MAC+"\"\ndhcp_guard = true\nrouter_guard = true\n", 1)
+	guarded = strings.Replace(guarded, "[nvgre]", "[nvgre]\ncontrol_messages = \"off\"", 1)
+	l.write("host1.toml", guarded+fmt.Sprintf(`
+[[port]]
+name = "blue3"
+role = "vm"
+device = "%s:blue3"
+vsid = 6002
+mac = "10:10:10:10:13:05"
+`, kind)+
+		strings.Replace(provider("192.168.1.10/24", 0, "192.168.1.1"), "0.0.0.0/0", "192.168.0.0/16", 1)+neighbor("192.168.1.1")+
 		provider("2001:db8:1::10/64", 0, "2001:db8:1::1")+neighbor("2001:db8:1::1"))
-	policy := subnet(6001, 1) + subnet(5001, 2)
+	policy := subnet(6001, 1) + subnet(5001, 2) + subnetOf(6002, 1, 2, "nvgre") + subnetOf(6003, 1, 3, "rewrite") + subnetOf(6004, 1, 4, "nvgre")
 	for _, r := range []struct{ ca, mac, pa string }{
 		{"10.1.1.11", blue1MAC, "192.168.1.10"}, {"10.1.1.12", blue2MAC, "192.168.2.20"},
 		{"fd00:10:1:1::11", blue1MAC, "192.168.1.10"}, {"fd00:10:1:1::12", blue2MAC, "192.168.2.20"},
 		{"10.1.1.21", blue1MAC, "2001:db8:1::10"}, {"10.1.1.22", blue2MAC, "2001:db8:2::20"},
 		{"fd00:10:1:1::21", blue1MAC, "2001:db8:1::10"}, {"fd00:10:1:1::22", blue2MAC, "2001:db8:2::20"},
+		{"10.1.1.31", blue1MAC, "192.168.2.20"}, {"10.1.1.32", "02:00:00:00:09:01", "192.168.1.10"},
 	} {
 		policy += record(6001, r.ca, r.mac, r.pa)
 	}
-	policy += record(5001, "10.1.1.11", "10:10:10:10:12:05", "192.168.1.10")
+	policy += record(5001, "10.1.1.11", "10:10:10:10:12:05", "192.168.1.10") +
+		record(6002, "0.0.0.0", "10:10:10:10:13:05", "192.168.1.10") + "type = \"l2-only\"\n" +
+		record(6002, "10.1.2.12", "10:10:10:10:13:07", "192.168.2.20") + record(6002, "10.1.2.33", "02:00:00:00:09:02", "172.16.0.1") +
+		record(6003, "10.1.3.11", "02:00:00:00:09:03", "192.168.3.33") + `
+[[port]]
+name = "plain"
+role = "vm"
+device = "tap:plain"
+mac = "10:10:10:10:14:05"
+`
 	l.write("policy.toml", policy)
 	l.start(topo.Host1)
-	blue, red, router := open()
-
-	var frames struct{ Fabric, Guest []testCase }
-	ask(t, "frames.py", nil, &frames)
-	if len(frames.Fabric) < 40 || len(frames.Guest) < 30 {
-		t.Fatalf("frames.py made %d and %d frames", len(frames.Fabric), len(frames.Guest))
+	wires := map[string]*topo.Wire{}
+	for _, port := range []string{"uplink0", "blue1", "red1", "blue3"} {
+		wires[port] = open(port)
 	}
+	wires["plain"] = l.open(topo.Host1, "plain")
+	blue, router := wires["blue1"], wires["uplink0"]
+	if kind == "af_packet" {
+		if out, err := l.output(topo.Blue1, "ip", "link", "set", "eth0", "mtu", "1500"); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	frames := makeFrames(t)
 
 	check := func(t *testing.T, c, good testCase, in *topo.Wire, next func(*testing.T) []byte) {
 		l.t = t
@@ -335,14 +411,16 @@ func (l *lab) frames(kind string, open func() (blue, red, router *topo.Wire)) {
 				t.Logf("frame: %s", c.Frame)
 			}
 		}()
-		for _, w := range []*topo.Wire{blue, red, router} {
+		for _, w := range wires {
 			w.Drain() // what an earlier case that failed left
 		}
 		before := l.drops(topo.Host1)
-		for _, f := range []string{c.Frame, good.Frame} {
-			if err := in.Send(unhex(t, f)); err != nil {
-				t.Fatal(err)
-			}
+		own := in
+		if c.Port != "" {
+			own = wires[c.Port]
+		}
+		if err := errors.Join(own.Send(unhex(t, c.Frame)), in.Send(unhex(t, good.Frame))); err != nil {
+			t.Fatal(err)
 		}
 		want := map[string]int{}
 		if c.Reason != "" {
@@ -355,7 +433,7 @@ func (l *lab) frames(kind string, open func() (blue, red, router *topo.Wire)) {
 			next(t) // the good one
 		}
 		l.expectDrops(topo.Host1, before, want)
-		for name, w := range map[string]*topo.Wire{"red1": red, "the sender's wire": in} {
+		for name, w := range wires {
 			if stray := nextUnlike(w, 0, isControl); stray != nil {
 				t.Errorf("came out at %s: %x", name, stray)
 			}
@@ -391,6 +469,9 @@ func (l *lab) frames(kind string, open func() (blue, red, router *topo.Wire)) {
 			continue
 		}
 		t.Run("guest/"+c.Rule+" "+c.Name, func(t *testing.T) { check(t, c, frames.Guest[0], blue, toFabric) })
+	}
+	for _, c := range frames.Last {
+		t.Run("last/"+c.Rule+" "+c.Name, func(t *testing.T) { check(t, c, frames.Fabric[0], router, toVM) })
 	}
 	l.t = t
 }

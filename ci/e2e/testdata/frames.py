@@ -1,20 +1,23 @@
 """Makes the frames that the end-to-end tests send, with scapy and nothing of paca.
 
-Prints {"fabric": [...], "guest": [...]}. Each case is a frame (hex), the rule it is
-about and what must become of it: either "out", the frame that comes out on the
-other side, or "reason", the name of the drop that counts it.
+Prints {"fabric": [...], "guest": [...], "last": [...]}. Each case is a frame (hex),
+the rule it is about and what must become of it: either "out", the frame that comes
+out on the other side, or "reason", the name of the drop that counts it. A guest's is
+sent by "port", blue1 if there is none; the last are from the fabric, and leave marks.
 """
 import json
 import logging
 
 logging.getLogger("scapy.runtime").setLevel(logging.ERROR)
-from scapy.all import (ARP, GRE, ICMP, IP, UDP, Dot1Q, Ether, ICMPv6EchoRequest, ICMPv6ND_NS,  # noqa: E402
-                       ICMPv6NDOptSrcLLAddr, IPv6, Raw, raw)
+from scapy.all import (ARP, BOOTP, DHCP, GRE, ICMP, IP, UDP, Dot1Q, Ether, ICMPv6EchoRequest, ICMPv6ND_NS,  # noqa: E402
+                       ICMPv6ND_RA, ICMPv6NDOptSrcLLAddr, IPv6, Raw, raw)
 
 ROUTER, HOST1 = "02:00:00:00:01:01", "02:00:00:00:01:0a"
 PA1, PA2 = "192.168.1.10", "192.168.2.20"
 PA1_6, PA2_6 = "2001:db8:1::10", "2001:db8:2::20"
 BLUE1, BLUE2 = "10:10:10:10:11:05", "10:10:10:10:11:07"
+BLUE3, RED1 = "10:10:10:10:13:05", "10:10:10:10:12:05"
+EVERYONE = "ff:ff:ff:ff:ff:ff"
 VSID = 6001
 TEB = 0x6558
 IN_GRE = 14 + 20  # where GRE begins in an untagged frame with IPv4 PAs
@@ -70,11 +73,11 @@ good, good6 = inner(echo()), inner(echo6())
 good_over6 = inner(echo(src="10.1.1.22", dst="10.1.1.21"))
 good6_over6 = inner(echo6(src="fd00:10:1:1::22", dst="fd00:10:1:1::21"))
 whole = outer(gre() / good)
-fabric, guest = [], []
+fabric, guest, last = [], [], []
 
 
-def case(to, rule, name, frame, reason=None, out=None):
-    c = {"rule": rule, "name": name, "frame": raw(frame).hex()}
+def case(to, rule, name, frame, reason=None, out=None, port=None):
+    c = {"rule": rule, "name": name, "frame": raw(frame).hex(), "port": port or ""}
     if reason:
         c["reason"] = reason
     else:
@@ -139,7 +142,24 @@ dropped("W29", "inner EtherType 0x88b5", outer(gre() / inner(Raw(bytes(46)), typ
 # W30: policy has the last word.
 dropped("W30", "inner packet cut short", outer(gre() / Raw(raw(good)[:14 + 12])), "inner_malformed")
 dropped("W30", "inner total length beyond the frame", outer(gre() / Raw(fixed(patched(good, 14 + 2, 0x01)))), "inner_malformed")
-dropped("A23", "inner broadcast", outer(gre() / inner(echo(), dst="ff:ff:ff:ff:ff:ff")), "inner_broadcast")
+everyone = inner(echo(dst="255.255.255.255"), dst=EVERYONE)
+some = inner(echo(dst="239.1.2.3"), dst="01:00:5e:01:02:03")
+arrives("L25", "inner broadcast", outer(gre() / everyone), everyone)
+arrives("L25", "inner multicast", outer(gre() / some), some)
+dropped("L25", "inner broadcast of a subnet that has no VM here", outer(gre(vsid=6004) / everyone), "inner_broadcast")
+dropped("L22", "inner broadcast from behind another PA", outer(gre() / everyone, src="192.168.2.21"), "inner_spoofed")
+dropped("L22", "inner broadcast in the name of a VM here", outer(gre() / inner(
+    echo(src="10.1.1.11", dst="255.255.255.255"), dst=EVERYONE)), "inner_spoofed")
+dropped("W16", "congestion that the inner packet cannot tell", outer(gre() / good, tos=3), "outer_ecn")
+quote = gre() / good
+dropped("N12", "REDIRECT, which is not wanted", outer(gre() / Ether(src=ROUTER, dst=HOST1) / IP(
+    src=PA2, dst="192.168.3.30") / ICMP(type=5, code=10) / quote), "nve_control")
+dropped("N12", "UNREACHABLE, which is not wanted", outer(gre() / Ether(src=ROUTER, dst=HOST1) / IP(
+    src=PA2, dst=PA1) / ICMP(type=3, code=10) / quote), "nve_control")
+dropped("L15", "VM of ours that is plugged out", outer(gre() / inner(
+    echo(dst="10.1.1.32"), dst="02:00:00:00:09:01")), "no_local_port")
+dropped("W21", "IPv6 extension headers without end", Ether(src=ROUTER, dst=HOST1) / IPv6(
+    src=PA2_6, dst=PA1_6, nh=60) / Raw(bytes([60, 0, 1, 4, 0, 0, 0, 0]) * 7 + bytes([47, 0, 1, 4, 0, 0, 0, 0])) / gre() / good_over6, "ipv6_extension")
 dropped("L21", "VSID of nobody", outer(gre(vsid=7777) / good), "vsid_unknown")
 dropped("L21", "CA of nobody", outer(gre() / inner(echo(dst="10.1.1.99"))), "inner_unknown")
 dropped("L21", "CA of the other host", outer(gre() / inner(echo(dst="10.1.1.12"), dst=BLUE2)), "inner_unknown")
@@ -157,8 +177,8 @@ def carried(rule, name, frame, out):
     case(guest, rule, name, frame, out=out)
 
 
-def refused(rule, name, frame, reason):
-    case(guest, rule, name, frame, reason=reason)
+def refused(rule, name, frame, reason, port=None):
+    case(guest, rule, name, frame, reason=reason, port=port)
 
 
 ask = echo(src="10.1.1.11", dst="10.1.1.12")
@@ -197,8 +217,36 @@ refused("L3", "ARP with another's CA", sent(ARP(
     hwsrc=BLUE1, psrc="10.1.1.99", pdst="10.1.1.12"), dst="ff:ff:ff:ff:ff:ff"), "source_ca")
 refused("L5", "neither IP nor ARP", sent(Raw(bytes(46)), type=0x88B5), "not_ip")
 refused("L9", "destination CA of nobody", sent(echo(src="10.1.1.11", dst="10.1.1.99")), "lookup_failed")
-refused("A23", "broadcast", sent(echo(src="10.1.1.11", dst="255.255.255.255"), dst="ff:ff:ff:ff:ff:ff"), "broadcast")
-refused("A23", "multicast", sent(echo(src="10.1.1.11", dst="224.0.0.251"), dst="01:00:5e:00:00:fb"), "multicast")
+for name, dst, mac in (("broadcast", "255.255.255.255", EVERYONE), ("directed broadcast", "10.1.1.255", EVERYONE),
+                       ("multicast", "224.0.0.251", "01:00:5e:00:00:fb")):
+    group = sent(echo(src="10.1.1.11", dst=dst), dst=mac)
+    carried("A21", name, group, group)
+refused("A22", "broadcast to one MAC", sent(echo(src="10.1.1.11", dst="10.1.1.255")), "broadcast")
+refused("A24", "directed broadcast of another subnet", sent(echo(src="10.1.1.11", dst="10.1.2.255")), "lookup_failed")
+refused("A22", "multicast to one MAC", sent(echo(src="10.1.1.11", dst="224.0.0.251")), "multicast")
+refused("A22", "multicast that stays on its interface", sent(echo6(src="fd00:10:1:1::11", dst="ff01::1"), dst="33:33:00:00:00:01"), "multicast")
+refused("L3", "broadcast from another's CA", sent(echo(src="10.1.1.12", dst="255.255.255.255"), dst=EVERYONE), "source_ca")
+refused("A21", "broadcast that nobody else would hear", Ether(src=RED1, dst=EVERYONE) / echo(
+    src="10.1.1.11", dst="255.255.255.255"), "no_receiver", port="red1")
+refused("L1", "VM that is not virtualized", sent(ask), "port_no_vsid", port="plain")
+refused("A16", "ARP from a VM whose CA is not known yet", Ether(src=BLUE3, dst=EVERYONE) / ARP(
+    hwsrc=BLUE3, psrc="10.1.2.77", pdst="10.1.2.12"), "learning", port="blue3")
+refused("L31", "DHCP server behind dhcp_guard", sent(IP(src="10.1.1.11", dst="255.255.255.255") / UDP(
+    sport=67, dport=68) / BOOTP(op=2) / DHCP(options=[("message-type", "offer"), "end"]), dst=EVERYONE), "dhcp_guard")
+refused("L31", "router behind router_guard", sent(IPv6(src="fe80::11", dst="ff02::1", hlim=255) / ICMPv6ND_RA(), dst="33:33:00:00:00:01"), "router_guard")
+refused("L31", "redirect behind router_guard", sent(IP(src="10.1.1.11", dst="10.1.1.12") / ICMP(
+    type=5, code=1, gw="10.1.1.11") / IP(src="10.1.1.12", dst="10.9.9.9") / UDP()), "router_guard")
+refused("L11", "ping of the router", sent(echo(src="10.1.1.11", dst="10.1.1.1")), "router_ca")
+refused("L14", "error whose TTL ends between subnets", sent(IP(src="10.1.1.11", dst="10.1.2.12", ttl=1) / ICMP(
+    type=3, code=3) / IP(src="10.1.2.12", dst="10.1.1.11") / UDP()), "ttl_exceeded")
+refused("M9", "error that is too big", sent(IP(src="10.1.1.11", dst="10.1.1.12", flags="DF") / ICMP(
+    type=3, code=3) / Raw(bytes(1459 - 28))), "mtu_exceeded")
+refused("P13", "from a CA that lives elsewhere", sent(echo(src="10.1.1.31", dst="10.1.1.12")), "pa_source")
+refused("L15", "to a VM of ours that is plugged out", sent(echo(src="10.1.1.11", dst="10.1.1.32")), "no_local_port")
+refused("L16", "to a PA that no route leads to", sent(echo(src="10.1.1.11", dst="10.1.2.33")), "provider_route")
+refused("R4", "to a rewrite subnet", sent(echo(src="10.1.1.11", dst="10.1.3.11")), "mode_missing")
+refused("W21", "IPv6 extension headers without end", sent(IPv6(src="fd00:10:1:1::11", dst="fd00:10:1:1::12", nh=60) / Raw(
+    bytes([60, 0, 1, 4, 0, 0, 0, 0]) * 8)), "ipv6_extension")
 refused("A5", "ARP for nobody", sent(ARP(
     hwsrc=BLUE1, psrc="10.1.1.11", pdst="10.1.1.99"), dst="ff:ff:ff:ff:ff:ff"), "arp_unknown")
 refused("A7", "ARP announcement", sent(ARP(
@@ -215,6 +263,7 @@ def ns(target, **kw):
 refused("A10", "solicitation with hop limit 64", ns("fd00:10:1:1::12", hlim=64), "nd_invalid")
 refused("A10", "solicitation with a bad checksum", patched(ns("fd00:10:1:1::12"), 14 + 40 + 2, 0xAA), "nd_invalid")
 refused("A5", "solicitation for nobody", ns("fd00:10:1:1::99"), "nd_unknown")
+refused("A7", "solicitation for its own CA", ns("fd00:10:1:1::11"), "nd_self")
 
 refused("W21", "runt IPv4", raw(plain)[:14 + 12], "runt")
 refused("W21", "runt ARP", raw(sent(ARP(hwsrc=BLUE1, psrc="10.1.1.11", pdst="10.1.1.12")))[:14 + 20], "runt")
@@ -226,4 +275,7 @@ refused("W21", "total length below the header", fixed(patched(plain, 14 + 3, 0x0
 refused("W21", "IPv6 length beyond the frame", patched(sent(ask6), 14 + 4, 0x01), "ip_length")
 refused("W21", "version 4 under EtherType 0x86dd", patched(sent(ask6), 14, 0x40), "ip_version")
 
-print(json.dumps({"fabric": fabric, "guest": guest}))
+case(last, "P14", "another machine that says it has our PA", Ether(src=ROUTER, dst=EVERYONE) / ARP(
+    op=2, hwsrc=ROUTER, psrc=PA1, hwdst=EVERYONE, pdst=PA1), reason="pa_duplicate")
+
+print(json.dumps({"fabric": fabric, "guest": guest, "last": last}))
