@@ -59,7 +59,7 @@ func TestW7TagsStripped(t *testing.T) {
 }
 
 // A1, A2: the proxy answers with the remote VM's own MAC. A3: the router's.
-func TestA1_A2_A3ARPAnswered(t *testing.T) {
+func TestL4_A1_A2_A3ARPAnswered(t *testing.T) {
 	r := newRig(t, testPolicy(), nvgre.Config{})
 	for _, c := range []struct {
 		last byte

@@ -11,7 +11,7 @@ import (
 
 // Broadcast and multicast from a VM's kernel come to every other VM of its subnet
 // once, on its own host and on the other, and to nobody else.
-func TestL6_L25_A21_A22_W18Groups(t *testing.T) {
+func TestL6_L25_A21_A22_A24_W18Groups(t *testing.T) {
 	l := newLabWith(t, topo.Options{Subnet2: true})
 	// Blue3, on host1, is one of the first subnet's here; Blue4 stays in the second.
 	third := l.vm(topo.Blue3)
