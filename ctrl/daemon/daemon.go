@@ -59,6 +59,7 @@ type host struct {
 	workers  []*worker.Worker
 	running  bool // workers are
 	control  *control
+	notices  notices // to who watches
 
 	mu       sync.RWMutex // of what follows; reports read, applyAll writes
 	book     *policy.Book

@@ -2,10 +2,15 @@ package daemon
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"iter"
+	"net/netip"
 	"os"
 	"slices"
 	"time"
+
+	"connectrpc.com/connect"
 
 	"paca/ctrl/api/convert"
 	pacav1 "paca/ctrl/api/paca/v1"
@@ -72,38 +77,27 @@ func (h *host) openSlots() iter.Seq2[int, *slot] {
 func (h *report) Ports() []*pacav1.Port {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
+	f := h.fib.Load()
 	var all []*pacav1.Port
 	for i, s := range (*host)(h).openSlots() {
 		info, stats, c := s.dev.Info(), s.dev.Stats(), (*host)(h).totals(i)
-		r := &pacav1.Port{
-			Name:     s.asked.Name,
-			Role:     s.asked.Role.String(),
-			Device:   s.asked.Device,
-			Driver:   info.Driver,
-			Mac:      packet.MAC(info.MAC).String(),
-			Mtu:      uint32(s.asked.MTU),
-			Vsid:     uint32(s.asked.VSID),
-			LinkUp:   s.dev.LinkUp(),
-			HostFile: h.book.Pinned(s.asked.Key()),
-
-			RxPackets:      c.RxPackets,
-			RxBytes:        c.RxBytes,
-			TxPackets:      c.TxPackets,
-			TxBytes:        c.TxBytes,
-			ControlPackets: c.Control,
-			DeviceStats: &pacav1.DeviceStats{
-				RxPackets:  stats.RxPackets,
-				RxBytes:    stats.RxBytes,
-				TxPackets:  stats.TxPackets,
-				TxBytes:    stats.TxBytes,
-				RxMissed:   stats.RxMissed,
-				RxNoBuffer: stats.RxNoBuffer,
-				RxErrors:   stats.RxErrors,
-				TxErrors:   stats.TxErrors,
-			},
+		r := convert.FromObject(s.asked).GetPort()
+		r.Driver, r.Mac, r.LinkUp = info.Driver, packet.MAC(info.MAC).String(), s.dev.LinkUp()
+		r.HostFile = h.book.Pinned(s.asked.Key())
+		if i < len(f.Ports) {
+			r.Peer = (*host)(h).portName(f.Ports[i].Peer)
 		}
-		if !s.asked.MAC.IsZero() {
-			r.VmMac = s.asked.MAC.String()
+		r.RxPackets, r.RxBytes, r.TxPackets, r.TxBytes = c.RxPackets, c.RxBytes, c.TxPackets, c.TxBytes
+		r.ControlPackets = c.Control
+		r.DeviceStats = &pacav1.DeviceStats{
+			RxPackets:  stats.RxPackets,
+			RxBytes:    stats.RxBytes,
+			TxPackets:  stats.TxPackets,
+			TxBytes:    stats.TxBytes,
+			RxMissed:   stats.RxMissed,
+			RxNoBuffer: stats.RxNoBuffer,
+			RxErrors:   stats.RxErrors,
+			TxErrors:   stats.TxErrors,
 		}
 		for _, n := range c.Drops {
 			r.DroppedPackets += n
@@ -202,6 +196,17 @@ func (h *report) Neighbors() []*pacav1.Neighbor {
 		all = append(all, n)
 	}
 	return all
+}
+
+// Notices implements server.Host.
+func (h *report) Notices(ctx context.Context) iter.Seq[server.Heard] { return h.notices.listen(ctx) }
+
+// PathMTUs implements server.Host.
+func (h *report) PathMTUs() []*pacav1.PathMTU { return nil }
+
+// TestPath implements server.Host.
+func (h *report) TestPath(context.Context, netip.Addr, netip.Addr, int) (*pacav1.TestPathResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("this pacad cannot test paths yet"))
 }
 
 // scrape is a host as Prometheus sees it.

@@ -36,6 +36,7 @@ type field struct {
 	flag     string // "": as name, with dashes
 	part     part
 	help     string
+	clears   bool     // a list that "" leaves empty
 	without  string   // the value that add takes if none is given, when that is not empty or 0
 	words    []string // the choices, if there are few
 	complete completion
@@ -169,6 +170,10 @@ func (v *value) Set(s string) error {
 			v.in.Set(d, parsed)
 		}
 		return err
+	}
+	if v.field.clears && s == "" {
+		v.in.Clear(d)
+		return nil
 	}
 	for s := range strings.SplitSeq(s, ",") {
 		parsed, err := v.parse(d, s)
@@ -410,7 +415,11 @@ func (c *ctl) set(n *noun) *cobra.Command {
 			return f.edit(m.Interface(), command.Flags().Lookup(f.flagName()).Value.String())
 		}
 		d := descriptor(m, f.name)
-		m.Set(d, news.Get(d))
+		if d.IsList() && !news.Has(d) {
+			m.Clear(d)
+		} else {
+			m.Set(d, news.Get(d))
+		}
 		return nil
 	}
 	selected := command.PreRunE
@@ -524,7 +533,11 @@ func sheet(m protoreflect.Message) string {
 				walk(name+" ", m.Get(f).Message())
 				continue
 			}
-			rows = append(rows, []string{name, printed(f, m.Get(f))})
+			value := "-"
+			if m.Has(f) || !f.HasPresence() {
+				value = printed(f, m.Get(f))
+			}
+			rows = append(rows, []string{name, value})
 		}
 	}
 	walk("", m)
@@ -534,6 +547,8 @@ func sheet(m protoreflect.Message) string {
 // printed is a field's value in words.
 func printed(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
 	switch {
+	case f.IsList() && v.List().Len() == 0:
+		return "-"
 	case f.IsList():
 		var all []string
 		for i := range v.List().Len() {

@@ -17,6 +17,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"google.golang.org/protobuf/proto"
+
 	pacav1 "paca/ctrl/api/paca/v1"
 	"paca/ctrl/server"
 	"paca/ctrl/server/servertest"
@@ -28,7 +30,7 @@ import (
 var update = flag.Bool("update", false, "write testdata/*.txt anew")
 
 // fake is a host with one of everything that prints differently.
-type fake struct{}
+type fake struct{ server.Host }
 
 func (fake) Status() *pacav1.StatusResponse {
 	return &pacav1.StatusResponse{
@@ -43,7 +45,9 @@ func (fake) Ports() []*pacav1.Port {
 		{Name: "uplink0", Role: "uplink", Device: "0000:3b:00.0", Driver: "net_ixgbe", Mac: "02:00:00:00:00:01", Mtu: 1600, LinkUp: true,
 			RxPackets: 1000000, TxPackets: 1000001, DeviceStats: &pacav1.DeviceStats{RxMissed: 3}, DroppedPackets: 12},
 		{Name: "blue-vm1", Role: "vm", Device: "vhost-user:/run/paca/a-directory-of-its-own/blue-vm1.sock,client", Mtu: 1500,
-			Vsid: 6001, VmMac: "10:10:10:10:11:05"},
+			Vsid: 6001, VmMac: "10:10:10:10:11:05", MacSpoofing: true, DhcpGuard: true, RouterGuard: true,
+			DynamicIpLimit: proto.Uint32(8), StormLimit: proto.Uint32(1000)},
+		{Name: "host0", Role: "host", Device: "tap:paca0", Mtu: 1500, LinkUp: true, Peer: "uplink0"},
 	}
 }
 
@@ -70,8 +74,8 @@ func (fake) Drops() []*pacav1.Drop {
 	for _, port := range []string{"uplink0", "blue-vm1"} {
 		for r := count.Kept + 1; r < count.NumReasons; r++ {
 			d := &pacav1.Drop{Port: port, Reason: r.Name(), Help: r.Help()}
-			if port == "uplink0" && (r == count.InnerSpoofed || r == count.InnerUnknown || r == count.Runt) {
-				d.Packets = uint64(r)
+			if port == "uplink0" {
+				d.Packets = map[count.Reason]uint64{count.Runt: 1, count.InnerUnknown: 50, count.InnerSpoofed: 52}[r]
 			}
 			all = append(all, d)
 		}
@@ -95,7 +99,7 @@ func start(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := server.New(fake{}, servertest.New(), quiet)
+	s := server.New(fake{servertest.New()}, servertest.New(), quiet)
 	go func() { _ = s.Serve(l) }()
 	t.Cleanup(func() { _ = s.Shutdown(context.Background()) })
 	return socket

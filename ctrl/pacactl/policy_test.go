@@ -171,8 +171,11 @@ virtual-subnet add 7001 --rdid {77777777-2222-3333-4444-000000000000} --prefix 1
 virtual-subnet list
 virtual-subnet set 7001 --prefix 10.7.0.0/16 --dry-run
 virtual-subnet set 7001 --prefix 10.7.0.0/16
+virtual-subnet set 7001 --dhcp --dns 10.7.0.53 --dns 192.0.2.53 --dry-run
+virtual-subnet set 7001 --dhcp --dns 10.7.0.53,192.0.2.53
 virtual-subnet show 7001
 virtual-subnet del --vsid 7001
+lookup-record add --vsid 6001 --ca 255.255.255.255 --mac ff:ff:ff:ff:ff:ff --pa 239.255.0.1
 lookup-record add --vsid 6002 --ca fd00:1:2::1234:5678:9abc:def0 --mac 101010101207 --pa 2001:db8:1111:2222:3333:4444:5555:6666 --vm-name blue --context moved
 lookup-record list --vsid 6001,6002
 lookup-record set --vsid 6001 --ca 10.1.1.12 --pa 192.168.3.30 --vm-name blue2
@@ -199,6 +202,11 @@ provider-route show --next-hop 192.168.1.1
 provider-route del --all
 port add red-vm1 --role vm --device tap:red1 --mtu 1400 --mac 101010101108
 port set red-vm1 --vsid 5001 --mac 10-10-10-10-11-05
+port set red-vm1 --mac-spoofing --dhcp-guard=true --router-guard --dynamic-ip-limit 0 --storm-limit 200 --dry-run
+port set red-vm1 --mac-spoofing --dhcp-guard=true --router-guard --dynamic-ip-limit 0 --storm-limit 200
+port set red-vm1 --mac-spoofing=false --storm-limit 0
+port add host0 --role host --device tap:paca0 --uplink uplink0
+port show host0
 port list
 port show red-vm1
 port set red-vm1 --vsid 0
@@ -236,6 +244,20 @@ func TestRefusals(t *testing.T) {
 		args string
 		says []string
 	}{
+		// What only some ports, subnets and records may have.
+		{1, "port add up1 --role uplink --device tap:u --mac-spoofing --storm-limit 5", []string{"port name=up1: mac-spoofing: only a port of role vm has this (L31)", "port name=up1: storm-limit: only a port of role vm has this (A21)"}},
+		{1, "port add v --role vm --device tap:v --mac 101010101109 --dynamic-ip-limit 4097", []string{"port name=v: dynamic-ip-limit: 4097 is more than 4096 (L32)"}},
+		{2, "port add v --role vm --device tap:v --mac 101010101109 --storm-limit none", []string{`"none" is not a number of 32 bits`}},
+		{2, "port set blue-vm1 --dhcp-guard=On", []string{`"On" is neither true nor false`}},
+		{1, "port add h --role host --device tap:h --uplink nowhere", []string{`port name=h: uplink: no uplink is called "nowhere" (W20)`}},
+		{1, "port set blue-vm1 --uplink uplink0", []string{"port name=blue-vm1: uplink: only a port of role host has this (W20)"}},
+		{1, "virtual-subnet set 6002 --dns fd00::53", []string{"virtual-subnet vsid=6002: dns: fd00::53 is no name server that DHCPv4 can tell of: one machine's IPv4 address (A14)"}},
+		{1, "virtual-subnet add 7001 --rdid {77777777-2222-3333-4444-000000000000} --prefix fd00:7::/64 --dhcp", []string{"dhcp: DHCPv4 needs an IPv4 prefix with room for a router (A14)"}},
+		{1, "lookup-record add --vsid 6001 --ca 239.1.2.3 --mac 01005e010203 --pa 192.168.1.10", []string{"pa: 192.168.1.10 is not a multicast group of the provider network, which the record of CA 239.1.2.3 must name (A20)"}},
+		{1, "lookup-record add --vsid 6001 --ca 10.1.1.20 --mac 101010101120 --pa 239.1.1.1", []string{"pa: 239.1.1.1 is a multicast group, and CA 10.1.1.20 is not (A20)"}},
+		{1, "lookup-record add --vsid 5001 --ca 239.1.2.3 --mac 01005e010203 --pa 239.1.1.1", []string{"ca: a rewrite subnet carries no broadcast or multicast, so 239.1.2.3 goes nowhere (R20)"}},
+		{1, "lookup-record add --vsid 6001 --ca 10.1.1.1 --mac 101010101120 --pa 192.168.2.20", []string{"(P20)"}},
+
 		// C: deletes refuse without a selector, and say what selects.
 		{2, "lookup-record del", []string{"lookup-record del needs to know which: --vsid, --ca, --mac, --pa, --type, --all"}},
 		{2, "virtual-subnet del", []string{"virtual-subnet del needs to know which: --vsid, --rdid, --mode, --all"}},
@@ -434,6 +456,12 @@ func randomPolicy(r *rand.Rand) (set []policy.Change) {
 		rdid := policy.RDID{byte(1 + s/2)}
 		v4, v6 := fmt.Sprintf("10.%d.0.0/16", s), fmt.Sprintf("fd00:%d::/64", s)
 		subnet := policy.VirtualSubnet{VSID: vsid, RDID: rdid, Prefixes: []netip.Prefix{netip.MustParsePrefix(v4), netip.MustParsePrefix(v6)}, Mode: policy.Mode(r.IntN(2))}
+		if r.IntN(2) == 0 {
+			subnet.DHCP = true
+			for n := range r.IntN(3) {
+				subnet.DNS = append(subnet.DNS, address(v4, 53+n))
+			}
+		}
 		put(subnet)
 		rewrite := subnet.Mode == policy.Rewrite
 		for n := range r.IntN(40) {
@@ -459,6 +487,9 @@ func randomPolicy(r *rand.Rand) (set []policy.Change) {
 			}
 			put(record)
 		}
+		if !rewrite {
+			put(policy.LookupRecord{VSID: vsid, CA: netip.MustParseAddr("ff02::1:2"), MAC: packet.MAC{0x33, 0x33, 0, 1, 0, 2}, PA: netip.MustParseAddr("239.255.0.1"), Context: label()})
+		}
 		for n := range r.IntN(3) {
 			put(policy.CustomerRoute{RDID: rdid, VSID: vsid, Prefix: netip.MustParsePrefix(fmt.Sprintf("10.%d.0.0/16", 200+n)), NextHop: address(v4, 9), Metric: r.Uint32()})
 		}
@@ -466,8 +497,11 @@ func randomPolicy(r *rand.Rand) (set []policy.Change) {
 		if r.IntN(3) > 0 {
 			port.VSID = vsid
 		}
+		port.MACSpoofing, port.DHCPGuard, port.RouterGuard = r.IntN(2) == 0, r.IntN(2) == 0, r.IntN(2) == 0
+		port.DynamicIPLimit, port.StormLimit = uint32(r.IntN(3)*4), uint32(r.IntN(3)*500)
 		put(port)
 	}
+	put(policy.Port{Name: "host0", Role: policy.Host, Device: "tap:host0", MTU: 1500, Uplink: []string{"", "uplink0"}[r.IntN(2)]})
 	return set
 }
 
@@ -520,6 +554,47 @@ func TestWatch(t *testing.T) {
 		if !json.Valid([]byte(line)) {
 			t.Errorf("not JSON: %s", line)
 		}
+	}
+}
+
+// A list can be emptied, and a selector cannot: that would select everything.
+func TestA14NoNameServers(t *testing.T) {
+	socket := furnished(t)
+	done(t, socket, "virtual-subnet", "set", "6001", "--dhcp", "--dns", "10.1.1.53")
+	done(t, socket, "virtual-subnet", "set", "6001", "--dns", "")
+	if got := done(t, socket, "virtual-subnet", "show", "6001"); !strings.Contains(got, "dhcp      yes\n") || !strings.Contains(got, "dns       -\n") {
+		t.Errorf("it is\n%s", got)
+	}
+	refused(t, 2, socket, "virtual-subnet", "del", "--vsid", "")
+	refused(t, 1, socket, "virtual-subnet", "del", "--rdid", "")
+}
+
+// A port without limits of its own is not one with the limit 0 (L32).
+func TestL32AbsentIsNotZero(t *testing.T) {
+	socket := furnished(t)
+	limits := func(name string) string {
+		t.Helper()
+		var limits []string
+		for line := range strings.Lines(done(t, socket, "port", "show", name)) {
+			if strings.Contains(line, " limit ") {
+				limits = append(limits, strings.Join(strings.Fields(line), " "))
+			}
+		}
+		return strings.Join(limits, ", ")
+	}
+	done(t, socket, "port", "add", "v", "--role", "vm", "--device", "tap:v", "--mac", "101010101109")
+	if got, want := limits("v"), "dynamic ip limit 8, storm limit 1000"; got != want {
+		t.Errorf("a port has %s, want %s", got, want)
+	}
+	done(t, socket, "port", "set", "v", "--dynamic-ip-limit", "0")
+	if got, want := limits("v"), "dynamic ip limit 0, storm limit 1000"; got != want {
+		t.Errorf("a port has %s, want %s", got, want)
+	}
+	if got, want := limits("uplink0"), "dynamic ip limit -, storm limit -"; got != want {
+		t.Errorf("an uplink has %s, want %s", got, want)
+	}
+	if got := done(t, socket, "port", "show", "uplink0", "-o", "json"); strings.Contains(got, "storm_limit") {
+		t.Errorf("an uplink has\n%s", got)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"strconv"
+	"strings"
 
 	pacav1 "paca/ctrl/api/paca/v1"
 	"paca/ctrl/api/paca/v1/pacav1connect"
@@ -20,9 +21,15 @@ var ports = &noun{
 		{name: "mtu", part: free, help: "largest IP packet in bytes", without: "1500"},
 		{name: "vsid", part: free, help: "virtual subnet of the VM; 0 is none", complete: vsids},
 		{name: "vm_mac", flag: "mac", part: free, help: "MAC of the VM's network card"},
+		{name: "mac_spoofing", part: free, help: "the VM may send from other MACs than its own"},
+		{name: "dhcp_guard", part: free, help: "drop what the VM says as a DHCP server"},
+		{name: "router_guard", part: free, help: "drop the VM's router advertisements and redirects"},
+		{name: "dynamic_ip_limit", part: free, help: "addresses that may be learned from the VM, 0 to 4096; without it 8"},
+		{name: "storm_limit", part: free, help: "broadcasts and multicasts from the VM in a second, 0 is any number; without it 1000"},
+		{name: "uplink", part: free, help: "with role host: the uplink whose other traffic it carries; without it the only one", complete: portNames},
 	},
 	columns: []column{{"NAME", text}, {"ROLE", fixed}, {"VSID", number}, {"LINK", fixed}, {"RX", number}, {"TX", number},
-		{"MISSED", number}, {"DROPPED", number}, {"DEVICE", text}},
+		{"MISSED", number}, {"DROPPED", number}, {"SWITCHES", text}, {"DEVICE", text}},
 	row: rowOf(func(p *pacav1.Port) []string {
 		vsid, link := "-", "down"
 		if p.Vsid != 0 {
@@ -32,13 +39,32 @@ var ports = &noun{
 			link = "up"
 		}
 		return []string{p.Name, p.Role, vsid, link, decimal(p.RxPackets), decimal(p.TxPackets),
-			decimal(p.GetDeviceStats().GetRxMissed()), decimal(p.DroppedPackets), p.Device}
+			decimal(p.GetDeviceStats().GetRxMissed()), decimal(p.DroppedPackets), switches(p), p.Device}
 	}),
 	examples: map[string]string{
-		"add":  "pacactl port add blue-vm3 --role vm --device vhost-user:/run/paca/blue-vm3.sock --vsid 6001 --mac 10:10:10:10:11:13",
-		"set":  "pacactl port set blue-vm2 --vsid 6002",
+		"add": "pacactl port add blue-vm3 --role vm --device vhost-user:/run/paca/blue-vm3.sock --vsid 6001 --mac 10:10:10:10:11:13 --dhcp-guard --router-guard\n" +
+			"pacactl port add host0 --role host --device tap:paca0 --uplink uplink0",
+		"set":  "pacactl port set blue-vm2 --vsid 6002\npacactl port set blue-vm1 --mac-spoofing --dynamic-ip-limit 0 --storm-limit 200",
 		"del":  "pacactl port del blue-vm2",
 		"list": "pacactl port list --role vm",
 		"show": "pacactl port show blue-vm1",
 	},
+}
+
+// switches says what a VM's port may do that others may not, or the other way round,
+// and behind what a host port stands.
+func switches(p *pacav1.Port) string {
+	var on []string
+	for _, s := range []struct {
+		on   bool
+		word string
+	}{{p.MacSpoofing, "mac-spoofing"}, {p.DhcpGuard, "dhcp-guard"}, {p.RouterGuard, "router-guard"}, {p.Peer != "", "with " + p.Peer}} {
+		if s.on {
+			on = append(on, s.word)
+		}
+	}
+	if on == nil {
+		return "-"
+	}
+	return strings.Join(on, " ")
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 
 	"connectrpc.com/connect"
@@ -9,6 +10,7 @@ import (
 	"paca/ctrl/api"
 	"paca/ctrl/api/convert"
 	pacav1 "paca/ctrl/api/paca/v1"
+	"paca/ctrl/store"
 	"paca/dataplane/policy"
 )
 
@@ -82,7 +84,7 @@ func labels(c *pacav1.Change) int64 {
 	}
 	r := o.GetLookupRecord()
 	return int64(len(r.GetVmName()) + len(r.GetCustomerId()) + len(r.GetContext()) + len(o.GetPort().GetDevice()) +
-		len(o.GetVirtualSubnet().GetPrefixes())*32)
+		(len(o.GetVirtualSubnet().GetPrefixes())+len(o.GetVirtualSubnet().GetDns()))*32)
 }
 
 // apply is the one way by which policy changes, and leaves a line in the audit log
@@ -120,19 +122,28 @@ func audit(ctx context.Context, log *slog.Logger, err error, what ...slog.Attr) 
 	log.LogAttrs(ctx, slog.LevelWarn, "policy change", append(attrs, slog.String("outcome", outcome), slog.String("error", err.Error()))...)
 }
 
-// Watch sends events as they come. It keeps none back for a slow client: the store
-// does, within its window.
-func (c *control) Watch(ctx context.Context, r *connect.Request[pacav1.WatchRequest], to *connect.ServerStream[pacav1.WatchResponse]) error {
+// untilStop is ctx until the server is to end; that is then its cause.
+func (c *control) untilStop(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stopping := api.Refuse(pacav1.ErrorCode_ERROR_CODE_UNAVAILABLE, "", "", "pacad is stopping")
 	go func() {
 		select {
 		case <-c.stop:
-			cancel(stopping)
+			cancel(stopping())
 		case <-ctx.Done():
 		}
 	}()
+	return ctx, func() { cancel(nil) }
+}
+
+func stopping() error {
+	return api.Refuse(pacav1.ErrorCode_ERROR_CODE_UNAVAILABLE, "", "", "pacad is stopping")
+}
+
+// Watch sends events and notices as they come. It keeps none back for a slow client:
+// the store does, within its window, and the host keeps a few notices.
+func (c *control) Watch(ctx context.Context, r *connect.Request[pacav1.WatchRequest], to *connect.ServerStream[pacav1.WatchResponse]) error {
+	ctx, cancel := c.untilStop(ctx)
+	defer cancel()
 
 	after := r.Msg.GetAfterRevision()
 	if r.Msg.AfterRevision == nil {
@@ -142,29 +153,76 @@ func (c *control) Watch(ctx context.Context, r *connect.Request[pacav1.WatchRequ
 	if err != nil {
 		return refuse(err)
 	}
+	heard := channel(ctx, c.host.Notices(ctx))
 	if err := to.Send(&pacav1.WatchResponse{Revision: after}); err != nil {
 		return err
 	}
-	for event, err := range events {
-		if err != nil {
-			if ctx.Err() != nil {
-				break
+	changes := channel(ctx, func(yield func(change) bool) {
+		for event, err := range events {
+			if !yield(change{event, err}) {
+				return
 			}
-			return refuse(err)
 		}
-		for rest := event.Changes; ; {
-			n := min(len(rest), batch)
-			m := &pacav1.WatchResponse{Revision: uint64(event.Revision), Changes: convert.FromChanges(rest[:n]), Partial: n < len(rest)}
-			if err := to.Send(m); err != nil {
+	})
+	for told := after; ; {
+		select {
+		case some, ok := <-heard:
+			if !ok {
+				heard = nil
+				continue
+			}
+			if err := to.Send(&pacav1.WatchResponse{Revision: told, Notices: messages(some.Notices), NoticesLost: some.Lost}); err != nil {
 				return err
 			}
-			if rest = rest[n:]; len(rest) == 0 {
-				break
+		case one, ok := <-changes:
+			switch {
+			case ctx.Err() != nil:
+				return context.Cause(ctx)
+			case !ok:
+				return stopping()
+			case one.err != nil:
+				return refuse(one.err)
 			}
+			if err := tell(to, one.Event); err != nil {
+				return err
+			}
+			told = uint64(one.Revision)
 		}
 	}
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
+}
+
+// change is what a watched Policy says.
+type change struct {
+	store.Event
+	err error
+}
+
+// tell sends an event, in several messages if it is large.
+func tell(to *connect.ServerStream[pacav1.WatchResponse], event store.Event) error {
+	for rest := event.Changes; ; {
+		n := min(len(rest), batch)
+		m := &pacav1.WatchResponse{Revision: uint64(event.Revision), Changes: convert.FromChanges(rest[:n]), Partial: n < len(rest)}
+		if err := to.Send(m); err != nil {
+			return err
+		}
+		if rest = rest[n:]; len(rest) == 0 {
+			return nil
+		}
 	}
-	return stopping
+}
+
+// channel gives what all yields, one by one, until it ends or ctx does.
+func channel[T any](ctx context.Context, all iter.Seq[T]) <-chan T {
+	c := make(chan T)
+	go func() {
+		defer close(c)
+		for v := range all {
+			select {
+			case c <- v:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return c
 }

@@ -253,6 +253,74 @@ func (c *control) NextHop(_ context.Context, r *connect.Request[pacav1.NextHopRe
 	return connect.NewResponse(answer), nil
 }
 
+func (c *control) ListPathMTUs(_ context.Context, r *connect.Request[pacav1.ListPathMTUsRequest], to *connect.ServerStream[pacav1.ListPathMTUsResponse]) error {
+	in, err := vsids(r.Msg.Vsid)
+	if err != nil {
+		return err
+	}
+	pas, err := addresses("pa", r.Msg.Pa)
+	if err != nil {
+		return err
+	}
+	mtus := slices.DeleteFunc(c.host.PathMTUs(), func(m *pacav1.PathMTU) bool {
+		pa, _ := netip.ParseAddr(m.Pa)
+		return !in.selects(policy.VSID(m.Vsid)) || !pas.selects(pa)
+	})
+	for mtus := range slices.Chunk(mtus, batch) {
+		if err := to.Send(&pacav1.ListPathMTUsResponse{PathMtus: mtus}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The sizes that TestPath takes: every link of IPv4 carries the least (RFC 791).
+const (
+	minTestSize = 68
+	maxTestSize = 9702
+)
+
+func (c *control) TestPath(ctx context.Context, r *connect.Request[pacav1.TestPathRequest]) (*connect.Response[pacav1.TestPathResponse], error) {
+	pa, err := machine("pa", r.Msg.Pa)
+	if err != nil {
+		return nil, err
+	}
+	var source netip.Addr
+	if r.Msg.SourcePa != "" {
+		if source, err = machine("source_pa", r.Msg.SourcePa); err != nil {
+			return nil, err
+		}
+		if source.Is4() != pa.Is4() {
+			return nil, api.Refuse(pacav1.ErrorCode_ERROR_CODE_INVALID, "source_pa", "", "source_pa %v and pa %v are not of one address family", source, pa)
+		}
+	}
+	if n := r.Msg.Size; n != 0 && (n < minTestSize || n > maxTestSize) {
+		return nil, api.Refuse(pacav1.ErrorCode_ERROR_CODE_INVALID, "size", "M1", "size %d is not in %d to %d bytes", n, minTestSize, maxTestSize)
+	}
+	ctx, cancel := c.untilStop(ctx)
+	defer cancel()
+	answer, err := c.host.TestPath(ctx, pa, source, int(r.Msg.Size))
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
+	if err != nil {
+		return nil, refuse(err)
+	}
+	return connect.NewResponse(answer), nil
+}
+
+// machine reads the address of one machine.
+func machine(field, s string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(s)
+	switch {
+	case err != nil:
+		return a, api.Refuse(pacav1.ErrorCode_ERROR_CODE_INVALID, field, "", "%s %q is not an IP address", field, clip(s))
+	case a.IsUnspecified() || a.IsMulticast() || a.Is4In6() || a.Zone() != "" || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return a, api.Refuse(pacav1.ErrorCode_ERROR_CODE_INVALID, field, "P13", "%s %q is not the address of another machine on the provider network", field, clip(s))
+	}
+	return a, nil
+}
+
 // told is the message of an object, and whether the host file has it.
 func (c *control) told(o policy.Object) *pacav1.Object {
 	m := convert.FromObject(o)

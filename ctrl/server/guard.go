@@ -22,9 +22,10 @@ import (
 // each socket has its own places, so that those who look lock out nobody who changes.
 type limits struct {
 	conns    int   // connections
-	requests int   // under way at once, but for watches and reflection
+	requests int   // under way at once, but for watches, tests and reflection
 	streams  int   // of those, sets that are still arriving
 	watches  int   // Watch, which rest for as long as nothing happens
+	tests    int   // TestPath, which sends packets
 	tools    int   // streams of reflection, and requests for nothing that there is
 	reads    int   // lists and exports, over both sockets; the one for reading has half of them at most
 	decoding int   // large messages being turned into objects at once
@@ -34,7 +35,7 @@ type limits struct {
 	burst    float64 // mutating requests of one user: a second, and at once
 }
 
-var defaultLimits = limits{conns: 512, requests: 1024, streams: 16, watches: 256, tools: 16, reads: 8, decoding: 8, bodies: 64 << 20, pending: 1 << 30, rate: 50_000, burst: 50_000}
+var defaultLimits = limits{conns: 512, requests: 1024, streams: 16, watches: 256, tests: 4, tools: 16, reads: 8, decoding: 8, bodies: 64 << 20, pending: 1 << 30, rate: 50_000, burst: 50_000}
 
 const (
 	maxRequest  = 1 << 20  // bytes of one message
@@ -62,6 +63,7 @@ type guard struct {
 	requests chan struct{}
 	streams  chan struct{}
 	watches  chan struct{}
+	tests    chan struct{}
 	tools    chan struct{}
 	reads    chan struct{} // of both sockets
 	share    chan struct{} // how many of reads this socket may have
@@ -85,6 +87,7 @@ func newGuard(next http.Handler, log *slog.Logger, p patience, most limits, read
 		requests: make(chan struct{}, most.requests),
 		streams:  make(chan struct{}, most.streams),
 		watches:  make(chan struct{}, most.watches),
+		tests:    make(chan struct{}, most.tests),
 		tools:    make(chan struct{}, most.tools),
 		reads:    reads,
 		share:    make(chan struct{}, share),
@@ -116,8 +119,15 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer busy(r)()
 	places, why := g.requests, "too many requests at once"
-	if r.URL.Path == pacav1connect.ControlWatchProcedure {
+	switch r.URL.Path {
+	case pacav1connect.ControlWatchProcedure:
 		places, why = g.watches, "too many watches at once"
+	case pacav1connect.ControlTestPathProcedure:
+		if g.readOnly {
+			g.refuse(w, r, api.Refuse(pacav1.ErrorCode_ERROR_CODE_READ_ONLY, "", "", "this socket is for reading; packets are sent over the other one"))
+			return
+		}
+		places, why = g.tests, "too many tests of paths at once"
 	}
 	if !g.take(w, r, places, why) {
 		return

@@ -39,6 +39,21 @@ type Host interface {
 	// Neighbors lists the next hops on the provider network by port, VLAN and
 	// address.
 	Neighbors() []*pacav1.Neighbor
+
+	// PathMTUs lists what packets may be on their way to each PA of another host that
+	// has VMs of a virtual subnet, in the order of VSID and PA.
+	PathMTUs() []*pacav1.PathMTU
+
+	// TestPath sends packets to a PA of another host until it knows what the way
+	// there carries, or ctx ends. source may be the zero Addr: one that reaches pa.
+	// size is that of the only outer IP packet to try, in bytes; 0 is to find the
+	// largest. Errors are refusals, or ErrUnavailable.
+	TestPath(ctx context.Context, pa, source netip.Addr, size int) (*pacav1.TestPathResponse, error)
+
+	// Notices tells what the host notices from now on, until ctx ends. It keeps a
+	// bounded number for a caller that is slow, and counts what is lost beyond. Who
+	// has called it need not read it.
+	Notices(ctx context.Context) iter.Seq[Heard]
 }
 
 // Match says whether a lookup record is wanted.

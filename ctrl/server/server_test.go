@@ -32,6 +32,7 @@ var quiet = slog.New(slog.DiscardHandler)
 
 // fake is a Host with as many records as asked for: two VSIDs, even and odd.
 type fake struct {
+	Host    // what is not asked for here
 	records int
 	pause   time.Duration // before each batch
 }

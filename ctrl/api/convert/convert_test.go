@@ -23,7 +23,8 @@ var (
 var objects = []policy.Object{
 	policy.Global{},
 	policy.Global{UseExternalRouter: true},
-	policy.Port{Name: "vm1", Role: policy.VM, VSID: 6001, MAC: someMAC, MTU: 9000, Device: "tap:vm1"},
+	policy.Port{Name: "vm1", Role: policy.VM, VSID: 6001, MAC: someMAC, MTU: 9000, Device: "tap:vm1",
+		MACSpoofing: true, DHCPGuard: true, RouterGuard: true, DynamicIPLimit: 4096, StormLimit: 10_000_000},
 	policy.Port{Name: "up.link_0-1", Role: policy.Uplink, MTU: 1500, Device: "0000:3b:00.0"},
 	policy.Port{Name: "k", Role: policy.Host, MTU: 1280, Device: "tap:k"},
 	policy.ProviderAddress{Prefix: netip.MustParsePrefix("192.168.1.10/24"), Port: "uplink0", VLAN: 4094, MAC: someMAC},
@@ -35,6 +36,10 @@ var objects = []policy.Object{
 	policy.CustomerRoute{RDID: someRDID, VSID: 6001, Prefix: netip.MustParsePrefix("0.0.0.0/0"), NextHop: netip.MustParseAddr("10.1.1.254"), Metric: 255},
 	policy.LookupRecord{VSID: 6001, CA: netip.MustParseAddr("10.1.1.11"), MAC: someMAC, PA: netip.MustParseAddr("192.168.1.10"), Type: policy.Dynamic, UseVMMAC: true, VMName: "blue 1", CustomerID: "{}", Context: "größer"},
 	policy.LookupRecord{VSID: 6001, CA: netip.IPv6Unspecified(), MAC: someMAC, PA: netip.MustParseAddr("2001:db8::1"), Type: policy.L2Only},
+	policy.Port{Name: "h", Role: policy.Host, MTU: 1500, Device: "tap:h", Uplink: "uplink0"},
+	policy.Port{Name: "vm2", Role: policy.VM, VSID: 6001, MAC: someMAC, MTU: 1500, Device: "tap:vm2"}, // 0 is not absent
+	policy.VirtualSubnet{VSID: 6002, RDID: someRDID, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.2.0/24")}, DHCP: true, DNS: []netip.Addr{netip.MustParseAddr("10.1.2.53"), netip.MustParseAddr("192.0.2.53")}},
+	policy.LookupRecord{VSID: 6001, CA: netip.MustParseAddr("239.1.2.3"), MAC: packet.MAC{1, 0, 0x5e, 1, 2, 3}, PA: netip.MustParseAddr("239.255.0.1")},
 	policy.LookupRecord{VSID: 6001, CA: zero4, MAC: someMAC, PA: netip.MustParseAddr("192.168.1.10"), Type: policy.GatewayWildcard},
 }
 
@@ -153,6 +158,8 @@ func TestFaults(t *testing.T) {
 		{subnet(func(v *pacav1.VirtualSubnet) { v.Rdid = "" }), "rdid", "C1.2", "is missing"},
 		{subnet(func(v *pacav1.VirtualSubnet) { v.Rdid = "{1}" }), "rdid", "C1.2", `"{1}" is not a GUID like {11111111-2222-3333-4444-000000000000}`},
 		{subnet(func(v *pacav1.VirtualSubnet) { v.Prefixes[1] = "ten" }), "prefixes", "C1.2", `"ten" is not an address with prefix length`},
+		{subnet(func(v *pacav1.VirtualSubnet) { v.Dns = []string{"8.8.8.8", "dns"} }), "dns", "C1.2", `"dns" is not an IP address`},
+		{uplink(func(p *pacav1.Port) { p.Uplink = "a b" }), "uplink", "P1", `"a b" is not a name; use up to 63 letters, digits, dots, dashes and underscores, the first a letter or digit`},
 		{subnet(func(v *pacav1.VirtualSubnet) { v.Mode = "vxlan" }), "mode", "P22", `"vxlan" is not nvgre or rewrite`},
 		{route(func(r *pacav1.CustomerRoute) { r.NextHop = "on-link" }), "next_hop", "C1.2", `"on-link" is not an IP address`},
 		{route(func(r *pacav1.CustomerRoute) { r.Prefix = "0.0.0.0/33" }), "prefix", "C1.2", `"0.0.0.0/33" is not an address with prefix length`},
@@ -173,9 +180,62 @@ func TestFaults(t *testing.T) {
 
 // Empty choices are the usual ones.
 func TestDefaults(t *testing.T) {
-	got, err := Object(&pacav1.Object{Object: &pacav1.Object_Port{Port: &pacav1.Port{Name: "vm1", Role: "vm", Device: "tap:vm1", VmMac: someMAC.String()}}})
-	if want := (policy.Port{Name: "vm1", Role: policy.VM, Device: "tap:vm1", MAC: someMAC, MTU: 1500}); err != nil || got != want {
-		t.Errorf("a port is read as %+v, %v", got, err)
+	for _, tt := range []struct {
+		m    *pacav1.Port
+		want policy.Port
+	}{
+		{&pacav1.Port{Name: "vm1", Role: "vm", Device: "tap:vm1", VmMac: someMAC.String()},
+			policy.Port{Name: "vm1", Role: policy.VM, Device: "tap:vm1", MAC: someMAC, MTU: 1500, DynamicIPLimit: 8, StormLimit: 1000}},
+		{&pacav1.Port{Name: "u", Role: "uplink", Device: "tap:u"}, policy.Port{Name: "u", Role: policy.Uplink, Device: "tap:u", MTU: 1500}},
+		{&pacav1.Port{Name: "h", Role: "host", Device: "tap:h"}, policy.Port{Name: "h", Role: policy.Host, Device: "tap:h", MTU: 1500}},
+	} {
+		if got, err := Object(&pacav1.Object{Object: &pacav1.Object_Port{Port: tt.m}}); err != nil || got != tt.want {
+			t.Errorf("%v is read as %+v, %v", tt.m, got, err)
+		}
+	}
+}
+
+// What only a VM's port has is refused of others, and is not lost on the way to
+// who refuses it.
+func TestL31_L32_W20SwitchesOfPorts(t *testing.T) {
+	const vm, uplink, host = "vm", "uplink", "host"
+	for _, tt := range []struct {
+		role   string
+		change func(*pacav1.Port)
+		field  string // "": taken
+		rule   string
+	}{
+		{vm, func(p *pacav1.Port) { p.MacSpoofing, p.DhcpGuard, p.RouterGuard = true, true, true }, "", ""},
+		{vm, func(p *pacav1.Port) { p.DynamicIpLimit, p.StormLimit = proto.Uint32(0), proto.Uint32(0) }, "", ""},
+		{vm, func(p *pacav1.Port) { p.DynamicIpLimit = proto.Uint32(4097) }, "dynamic_ip_limit", "L32"},
+		{vm, func(p *pacav1.Port) { p.StormLimit = proto.Uint32(10_000_001) }, "storm_limit", "A21"},
+		{vm, func(p *pacav1.Port) { p.Uplink = "uplink0" }, "uplink", "W20"},
+		{uplink, func(p *pacav1.Port) { p.MacSpoofing = true }, "mac_spoofing", "L31"},
+		{uplink, func(p *pacav1.Port) { p.DhcpGuard = true }, "dhcp_guard", "L31"},
+		{uplink, func(p *pacav1.Port) { p.RouterGuard = true }, "router_guard", "L31"},
+		{uplink, func(p *pacav1.Port) { p.DynamicIpLimit = proto.Uint32(1) }, "dynamic_ip_limit", "L32"},
+		{uplink, func(p *pacav1.Port) { p.StormLimit = proto.Uint32(1) }, "storm_limit", "A21"},
+		{uplink, func(p *pacav1.Port) { p.StormLimit = proto.Uint32(0) }, "", ""},
+		{uplink, func(p *pacav1.Port) { p.Uplink = "uplink0" }, "uplink", "W20"},
+		{host, func(p *pacav1.Port) { p.Uplink = "uplink0" }, "", ""},
+		{host, func(p *pacav1.Port) { p.Uplink = "uplink9" }, "uplink", "W20"},
+	} {
+		p := &pacav1.Port{Name: "p", Role: tt.role, Device: "tap:p"}
+		if tt.role == vm {
+			p.VmMac = someMAC.String()
+		}
+		tt.change(p)
+		o, err := Object(&pacav1.Object{Object: &pacav1.Object_Port{Port: p}})
+		if err != nil {
+			t.Errorf("%v: %v", p, err)
+			continue
+		}
+		_, err = policy.NewBook().Apply([]policy.Change{{Verb: policy.Add, Object: o},
+			{Verb: policy.Add, Object: policy.Port{Name: "uplink0", Role: policy.Uplink, MTU: 1500}}})
+		faults := policy.Faults(err)
+		if tt.field == "" && err != nil || tt.field != "" && (len(faults) != 1 || faults[0].Field != tt.field || faults[0].Rule != tt.rule) {
+			t.Errorf("%v: %v, want %s (%s)", p, err, tt.field, tt.rule)
+		}
 	}
 }
 

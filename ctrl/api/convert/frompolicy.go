@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 
+	"google.golang.org/protobuf/proto"
+
 	pacav1 "paca/ctrl/api/paca/v1"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
@@ -75,6 +77,10 @@ func fromVirtualSubnet(v *policy.VirtualSubnet) *pacav1.VirtualSubnet {
 	for _, p := range v.Prefixes {
 		m.Prefixes = append(m.Prefixes, p.String())
 	}
+	m.Dhcp = v.DHCP
+	for _, a := range v.DNS {
+		m.Dns = append(m.Dns, address(a))
+	}
 	return m
 }
 
@@ -92,8 +98,10 @@ func fromProviderRoute(r *policy.ProviderRoute) *pacav1.ProviderRoute {
 
 func fromPort(p *policy.Port) *pacav1.Port {
 	m := &pacav1.Port{Name: p.Name, Role: p.Role.String(), Device: p.Device, Mtu: uint32(p.MTU), Vsid: uint32(p.VSID)}
+	m.MacSpoofing, m.DhcpGuard, m.RouterGuard, m.Uplink = p.MACSpoofing, p.DHCPGuard, p.RouterGuard, p.Uplink
 	if p.Role == policy.VM {
 		m.VmMac = mac(p.MAC)
+		m.DynamicIpLimit, m.StormLimit = proto.Uint32(p.DynamicIPLimit), proto.Uint32(p.StormLimit)
 	}
 	return m
 }

@@ -167,6 +167,10 @@ func (r *reader) virtualSubnet(m *pacav1.VirtualSubnet) policy.VirtualSubnet {
 	default:
 		r.fault("mode", "P22", "%q is not nvgre or rewrite", clip(m.GetMode()))
 	}
+	v.DHCP = m.GetDhcp()
+	for _, a := range m.GetDns() {
+		v.DNS = append(v.DNS, r.addr("dns", a))
+	}
 	return v
 }
 
@@ -225,6 +229,19 @@ func (r *reader) port(m *pacav1.Port) policy.Port {
 	}
 	if v.Device == "" {
 		r.fault("device", "P1", "is missing")
+	}
+	v.MACSpoofing, v.DHCPGuard, v.RouterGuard = m.GetMacSpoofing(), m.GetDhcpGuard(), m.GetRouterGuard()
+	if v.Role == policy.VM {
+		v.DynamicIPLimit, v.StormLimit = policy.DefaultDynamicIPLimit, policy.DefaultStormLimit
+	}
+	if m.DynamicIpLimit != nil {
+		v.DynamicIPLimit = m.GetDynamicIpLimit()
+	}
+	if m.StormLimit != nil {
+		v.StormLimit = m.GetStormLimit()
+	}
+	if m.GetUplink() != "" {
+		v.Uplink = r.name("uplink", m.GetUplink())
 	}
 	switch mtu := m.GetMtu(); {
 	case mtu == 0:

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 
+	"paca/ctrl/api"
 	"paca/ctrl/api/convert"
 	pacav1 "paca/ctrl/api/paca/v1"
 	"paca/ctrl/server"
@@ -26,6 +27,9 @@ type Host struct {
 	book     *policy.Book
 	store    store.Store
 	revision uint64
+
+	heard []server.Heard
+	news  chan struct{} // closed when there is more
 }
 
 var (
@@ -40,7 +44,7 @@ func New() *Host {
 		panic(err)
 	}
 	s.Load()
-	h := &Host{book: policy.NewBook(), store: s}
+	h := &Host{book: policy.NewBook(), store: s, news: make(chan struct{})}
 	uplink := policy.Port{Name: "uplink0", Role: policy.Uplink, MTU: 1500, Device: "tap:uplink0"}
 	if _, _, err := h.Apply(context.Background(), []policy.Change{{Verb: policy.Add, Object: uplink}}, false, 0); err != nil {
 		panic(err)
@@ -147,6 +151,87 @@ func (h *Host) LookupRecords(match server.Match) iter.Seq[*pacav1.LookupRecord] 
 // Drops implements server.Host.
 func (h *Host) Drops() []*pacav1.Drop {
 	return []*pacav1.Drop{{Port: "uplink0", Reason: "runt"}, {Port: "uplink0", Reason: "gre_version", Packets: 7}}
+}
+
+// PathMTUs implements server.Host: a way that is as wide as the uplink, and one of
+// which less was learned.
+func (h *Host) PathMTUs() []*pacav1.PathMTU {
+	return []*pacav1.PathMTU{
+		{Vsid: 6001, Pa: "192.168.2.20", SourcePa: "192.168.1.10", Limit: 1458, LimitedBy: "port", Port: "uplink0", PortMtu: 1500},
+		{Vsid: 6001, Pa: "2001:db8::30", SourcePa: "2001:db8::10", Limit: 1338, LimitedBy: "path", Port: "uplink0", PortMtu: 1500, PathMtu: 1400, AgeSeconds: 61},
+		{Vsid: 6002, Pa: "192.168.2.20", SourcePa: "192.168.1.10", Limit: 1458, LimitedBy: "port", Port: "uplink0", PortMtu: 1500},
+	}
+}
+
+// pathSize is what the way to every PA carries, in bytes.
+const pathSize = 1400
+
+// TestPath implements server.Host: only 192.168.2.20 answers, and 192.0.2.1 never
+// comes to an end.
+func (h *Host) TestPath(ctx context.Context, pa, source netip.Addr, size int) (*pacav1.TestPathResponse, error) {
+	if pa == netip.MustParseAddr("192.0.2.1") {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	if !source.IsValid() {
+		source = netip.MustParseAddr("192.168.1.10")
+	}
+	if source != netip.MustParseAddr("192.168.1.10") {
+		return nil, api.Refuse(pacav1.ErrorCode_ERROR_CODE_NOT_FOUND, "source_pa", "P13", "%v is not a provider address of this host", source)
+	}
+	sizes := []int{1500, 1280, pathSize, pathSize + 1}
+	if size != 0 {
+		sizes = []int{size}
+	}
+	r := &pacav1.TestPathResponse{Pa: pa.String(), SourcePa: source.String()}
+	for _, n := range sizes {
+		p := &pacav1.PathProbe{Size: uint32(n), Passed: n <= pathSize, RoundTripUs: 250}
+		switch {
+		case pa != netip.MustParseAddr("192.168.2.20"):
+			p.Passed, p.RoundTripUs, p.Reason = false, 0, "no answer"
+		case !p.Passed:
+			p.RoundTripUs, p.Reason = 0, fmt.Sprintf("too big: a router of the way says %d", pathSize)
+		default:
+			r.Largest, r.RoundTripUs = max(r.Largest, p.Size), p.RoundTripUs
+		}
+		r.Attempts++
+		r.Probes = append(r.Probes, p)
+	}
+	return r, nil
+}
+
+// Tell has all who listen hear something.
+func (h *Host) Tell(some server.Heard) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.heard = append(h.heard, some)
+	close(h.news)
+	h.news = make(chan struct{})
+}
+
+// Notices implements server.Host.
+func (h *Host) Notices(ctx context.Context) iter.Seq[server.Heard] {
+	h.mu.Lock()
+	from := len(h.heard)
+	h.mu.Unlock()
+	return func(yield func(server.Heard) bool) {
+		for {
+			h.mu.Lock()
+			some, news := h.heard[from:], h.news
+			h.mu.Unlock()
+			from += len(some)
+			for _, one := range some {
+				if !yield(one) {
+					return
+				}
+			}
+			select {
+			case <-news:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
 }
 
 // Neighbors implements server.Host.

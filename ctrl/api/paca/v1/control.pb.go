@@ -550,6 +550,14 @@ type Port struct {
 	DroppedPackets uint64       `protobuf:"varint,15,opt,name=dropped_packets,json=droppedPackets,proto3" json:"dropped_packets,omitempty"` // all reasons together, of packets that came from this port
 	DeviceStats    *DeviceStats `protobuf:"bytes,16,opt,name=device_stats,json=deviceStats,proto3" json:"device_stats,omitempty"`
 	HostFile       bool         `protobuf:"varint,17,opt,name=host_file,json=hostFile,proto3" json:"host_file,omitempty"` // told everywhere: stands in the host file, and cannot be changed here
+	// Role vm only (L31, L32).
+	MacSpoofing    bool    `protobuf:"varint,18,opt,name=mac_spoofing,json=macSpoofing,proto3" json:"mac_spoofing,omitempty"`                  // the VM may send from other MACs than vm_mac
+	DhcpGuard      bool    `protobuf:"varint,19,opt,name=dhcp_guard,json=dhcpGuard,proto3" json:"dhcp_guard,omitempty"`                        // what the VM says as a DHCP server is dropped
+	RouterGuard    bool    `protobuf:"varint,20,opt,name=router_guard,json=routerGuard,proto3" json:"router_guard,omitempty"`                  // its router advertisements and redirects are dropped
+	DynamicIpLimit *uint32 `protobuf:"varint,21,opt,name=dynamic_ip_limit,json=dynamicIpLimit,proto3,oneof" json:"dynamic_ip_limit,omitempty"` // addresses that may be learned from it; absent in a change means 8
+	StormLimit     *uint32 `protobuf:"varint,22,opt,name=storm_limit,json=stormLimit,proto3,oneof" json:"storm_limit,omitempty"`               // broadcasts and multicasts from it in a second, 0 = any number; absent in a change means 1000
+	Uplink         string  `protobuf:"bytes,23,opt,name=uplink,proto3" json:"uplink,omitempty"`                                                // role host only: the uplink whose other traffic it carries; empty = the only one
+	Peer           string  `protobuf:"bytes,24,opt,name=peer,proto3" json:"peer,omitempty"`                                                    // told only: of a host port its uplink, of an uplink its host port
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -701,6 +709,55 @@ func (x *Port) GetHostFile() bool {
 		return x.HostFile
 	}
 	return false
+}
+
+func (x *Port) GetMacSpoofing() bool {
+	if x != nil {
+		return x.MacSpoofing
+	}
+	return false
+}
+
+func (x *Port) GetDhcpGuard() bool {
+	if x != nil {
+		return x.DhcpGuard
+	}
+	return false
+}
+
+func (x *Port) GetRouterGuard() bool {
+	if x != nil {
+		return x.RouterGuard
+	}
+	return false
+}
+
+func (x *Port) GetDynamicIpLimit() uint32 {
+	if x != nil && x.DynamicIpLimit != nil {
+		return *x.DynamicIpLimit
+	}
+	return 0
+}
+
+func (x *Port) GetStormLimit() uint32 {
+	if x != nil && x.StormLimit != nil {
+		return *x.StormLimit
+	}
+	return 0
+}
+
+func (x *Port) GetUplink() string {
+	if x != nil {
+		return x.Uplink
+	}
+	return ""
+}
+
+func (x *Port) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
 }
 
 // What the device itself counted since it was opened.
@@ -925,6 +982,8 @@ func (x *ListLookupRecordsResponse) GetLookupRecords() []*LookupRecord {
 	return nil
 }
 
+// Of a broadcast or multicast CA, mac is that group's, and pa is a multicast group of
+// the provider network.
 type LookupRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Vsid          uint32                 `protobuf:"varint,1,opt,name=vsid,proto3" json:"vsid,omitempty"` // identity, as ca and mac
@@ -1183,7 +1242,9 @@ type VirtualSubnet struct {
 	Vsid          uint32                 `protobuf:"varint,1,opt,name=vsid,proto3" json:"vsid,omitempty"` // identity
 	Rdid          string                 `protobuf:"bytes,2,opt,name=rdid,proto3" json:"rdid,omitempty"`  // a GUID
 	Prefixes      []string               `protobuf:"bytes,3,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
-	Mode          string                 `protobuf:"bytes,4,opt,name=mode,proto3" json:"mode,omitempty"` // nvgre (also: empty), rewrite
+	Mode          string                 `protobuf:"bytes,4,opt,name=mode,proto3" json:"mode,omitempty"`  // nvgre (also: empty), rewrite
+	Dhcp          bool                   `protobuf:"varint,5,opt,name=dhcp,proto3" json:"dhcp,omitempty"` // its VMs' DHCPv4 is answered on their host, from their lookup records
+	Dns           []string               `protobuf:"bytes,6,rep,name=dns,proto3" json:"dns,omitempty"`    // IPv4 name servers that DHCP tells of
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1244,6 +1305,20 @@ func (x *VirtualSubnet) GetMode() string {
 		return x.Mode
 	}
 	return ""
+}
+
+func (x *VirtualSubnet) GetDhcp() bool {
+	if x != nil {
+		return x.Dhcp
+	}
+	return false
+}
+
+func (x *VirtualSubnet) GetDns() []string {
+	if x != nil {
+		return x.Dns
+	}
+	return nil
 }
 
 type ListCustomerRoutesRequest struct {
@@ -1816,7 +1891,7 @@ func (x *ProviderRoute) GetHostFile() bool {
 // The host's own settings. There is always one, which can be put or replaced.
 type Global struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
-	UseExternalRouter bool                   `protobuf:"varint,1,opt,name=use_external_router,json=useExternalRouter,proto3" json:"use_external_router,omitempty"`
+	UseExternalRouter bool                   `protobuf:"varint,1,opt,name=use_external_router,json=useExternalRouter,proto3" json:"use_external_router,omitempty"` // packets between virtual subnets go to the VM that has the router's address
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -2364,12 +2439,15 @@ func (x *WatchRequest) GetAfterRevision() uint64 {
 	return 0
 }
 
-// The first message says after which revision the watch starts, without changes.
+// The first message says after which revision the watch starts, without changes. One
+// with notices has no changes, and the revision of the last changes that were told.
 type WatchResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
 	Changes       []*Change              `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"`  // put and delete only, with whole objects
 	Partial       bool                   `protobuf:"varint,3,opt,name=partial,proto3" json:"partial,omitempty"` // more of this revision follows
+	Notices       []*Notice              `protobuf:"bytes,4,rep,name=notices,proto3" json:"notices,omitempty"`
+	NoticesLost   uint64                 `protobuf:"varint,5,opt,name=notices_lost,json=noticesLost,proto3" json:"notices_lost,omitempty"` // of which this client was too slow to be told, since the message before
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2425,6 +2503,129 @@ func (x *WatchResponse) GetPartial() bool {
 	return false
 }
 
+func (x *WatchResponse) GetNotices() []*Notice {
+	if x != nil {
+		return x.Notices
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetNoticesLost() uint64 {
+	if x != nil {
+		return x.NoticesLost
+	}
+	return 0
+}
+
+// Something that the host noticed and that policy may have to follow.
+type Notice struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is about, and what is told of it besides:
+	//
+	//	policy-mismatch   a VM sent to ca, which has no record: vsid (L13)
+	//	redirect          the host pa says that the VM of ca is now behind new_pa: vsid, mac (N2)
+	//	unreachable       the host pa says that it has no VM with ca: vsid, mac (N3)
+	//	customer-address  ca of mac was learned, given up or moved: vsid, pa, reason added, deleted, moved (A16)
+	//	provider-address  pa, of this host, is in another state: reason tentative, preferred, duplicate (P14)
+	//	path-mtu          the way to pa carries another size than before: reason (M10)
+	Kind          string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	TimeMs        int64  `protobuf:"varint,2,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"` // milliseconds since 1970, UTC
+	Vsid          uint32 `protobuf:"varint,3,opt,name=vsid,proto3" json:"vsid,omitempty"`
+	Ca            string `protobuf:"bytes,4,opt,name=ca,proto3" json:"ca,omitempty"`
+	Pa            string `protobuf:"bytes,5,opt,name=pa,proto3" json:"pa,omitempty"`
+	NewPa         string `protobuf:"bytes,6,opt,name=new_pa,json=newPa,proto3" json:"new_pa,omitempty"`
+	Mac           string `protobuf:"bytes,7,opt,name=mac,proto3" json:"mac,omitempty"`
+	Reason        string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Notice) Reset() {
+	*x = Notice{}
+	mi := &file_paca_v1_control_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Notice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Notice) ProtoMessage() {}
+
+func (x *Notice) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Notice.ProtoReflect.Descriptor instead.
+func (*Notice) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Notice) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Notice) GetTimeMs() int64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
+func (x *Notice) GetVsid() uint32 {
+	if x != nil {
+		return x.Vsid
+	}
+	return 0
+}
+
+func (x *Notice) GetCa() string {
+	if x != nil {
+		return x.Ca
+	}
+	return ""
+}
+
+func (x *Notice) GetPa() string {
+	if x != nil {
+		return x.Pa
+	}
+	return ""
+}
+
+func (x *Notice) GetNewPa() string {
+	if x != nil {
+		return x.NewPa
+	}
+	return ""
+}
+
+func (x *Notice) GetMac() string {
+	if x != nil {
+		return x.Mac
+	}
+	return ""
+}
+
+func (x *Notice) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // No object may stand in two changes of a set. Their order does not matter: what
 // counts is what was before and what is after the whole set.
 type ApplyRequest struct {
@@ -2439,7 +2640,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[32]
+	mi := &file_paca_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2451,7 +2652,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[32]
+	mi := &file_paca_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2464,7 +2665,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ApplyRequest) GetChanges() []*Change {
@@ -2506,7 +2707,7 @@ type ApplyResponse struct {
 
 func (x *ApplyResponse) Reset() {
 	*x = ApplyResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[33]
+	mi := &file_paca_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2518,7 +2719,7 @@ func (x *ApplyResponse) String() string {
 func (*ApplyResponse) ProtoMessage() {}
 
 func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[33]
+	mi := &file_paca_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2531,7 +2732,7 @@ func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResponse.ProtoReflect.Descriptor instead.
 func (*ApplyResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ApplyResponse) GetRevision() uint64 {
@@ -2566,7 +2767,7 @@ type NextHopRequest struct {
 
 func (x *NextHopRequest) Reset() {
 	*x = NextHopRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[34]
+	mi := &file_paca_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2578,7 +2779,7 @@ func (x *NextHopRequest) String() string {
 func (*NextHopRequest) ProtoMessage() {}
 
 func (x *NextHopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[34]
+	mi := &file_paca_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2591,7 +2792,7 @@ func (x *NextHopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextHopRequest.ProtoReflect.Descriptor instead.
 func (*NextHopRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *NextHopRequest) GetVsid() uint32 {
@@ -2631,7 +2832,7 @@ type NextHopResponse struct {
 
 func (x *NextHopResponse) Reset() {
 	*x = NextHopResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[35]
+	mi := &file_paca_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2643,7 +2844,7 @@ func (x *NextHopResponse) String() string {
 func (*NextHopResponse) ProtoMessage() {}
 
 func (x *NextHopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[35]
+	mi := &file_paca_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2656,7 +2857,7 @@ func (x *NextHopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextHopResponse.ProtoReflect.Descriptor instead.
 func (*NextHopResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *NextHopResponse) GetNextHopCa() string {
@@ -2725,7 +2926,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_paca_v1_control_proto_msgTypes[36]
+	mi := &file_paca_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2737,7 +2938,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[36]
+	mi := &file_paca_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2750,7 +2951,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Step) GetText() string {
@@ -2767,6 +2968,425 @@ func (x *Step) GetRule() string {
 	return ""
 }
 
+type ListPathMTUsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vsid          []uint32               `protobuf:"varint,1,rep,packed,name=vsid,proto3" json:"vsid,omitempty"`
+	Pa            []string               `protobuf:"bytes,2,rep,name=pa,proto3" json:"pa,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPathMTUsRequest) Reset() {
+	*x = ListPathMTUsRequest{}
+	mi := &file_paca_v1_control_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPathMTUsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPathMTUsRequest) ProtoMessage() {}
+
+func (x *ListPathMTUsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPathMTUsRequest.ProtoReflect.Descriptor instead.
+func (*ListPathMTUsRequest) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ListPathMTUsRequest) GetVsid() []uint32 {
+	if x != nil {
+		return x.Vsid
+	}
+	return nil
+}
+
+func (x *ListPathMTUsRequest) GetPa() []string {
+	if x != nil {
+		return x.Pa
+	}
+	return nil
+}
+
+// In the order of VSID and PA.
+type ListPathMTUsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PathMtus      []*PathMTU             `protobuf:"bytes,1,rep,name=path_mtus,json=pathMtus,proto3" json:"path_mtus,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPathMTUsResponse) Reset() {
+	*x = ListPathMTUsResponse{}
+	mi := &file_paca_v1_control_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPathMTUsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPathMTUsResponse) ProtoMessage() {}
+
+func (x *ListPathMTUsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPathMTUsResponse.ProtoReflect.Descriptor instead.
+func (*ListPathMTUsResponse) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *ListPathMTUsResponse) GetPathMtus() []*PathMTU {
+	if x != nil {
+		return x.PathMtus
+	}
+	return nil
+}
+
+// How large packets of a virtual subnet may be on their way to a PA of another host.
+type PathMTU struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vsid          uint32                 `protobuf:"varint,1,opt,name=vsid,proto3" json:"vsid,omitempty"`
+	Pa            string                 `protobuf:"bytes,2,opt,name=pa,proto3" json:"pa,omitempty"`
+	SourcePa      string                 `protobuf:"bytes,3,opt,name=source_pa,json=sourcePa,proto3" json:"source_pa,omitempty"`        // of this host, that they are sent from
+	Limit         uint32                 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`                             // largest inner IP packet in bytes
+	LimitedBy     string                 `protobuf:"bytes,5,opt,name=limited_by,json=limitedBy,proto3" json:"limited_by,omitempty"`     // port (the uplink's mtu), path (what was learned on the way)
+	Port          string                 `protobuf:"bytes,6,opt,name=port,proto3" json:"port,omitempty"`                                // the uplink that they leave by
+	PortMtu       uint32                 `protobuf:"varint,7,opt,name=port_mtu,json=portMtu,proto3" json:"port_mtu,omitempty"`          // its mtu: largest outer IP packet in bytes
+	PathMtu       uint32                 `protobuf:"varint,8,opt,name=path_mtu,json=pathMtu,proto3" json:"path_mtu,omitempty"`          // learned: largest outer IP packet in bytes that the way carries; 0 = nothing is learned
+	AgeSeconds    uint64                 `protobuf:"varint,9,opt,name=age_seconds,json=ageSeconds,proto3" json:"age_seconds,omitempty"` // of what was learned
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PathMTU) Reset() {
+	*x = PathMTU{}
+	mi := &file_paca_v1_control_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PathMTU) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PathMTU) ProtoMessage() {}
+
+func (x *PathMTU) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PathMTU.ProtoReflect.Descriptor instead.
+func (*PathMTU) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *PathMTU) GetVsid() uint32 {
+	if x != nil {
+		return x.Vsid
+	}
+	return 0
+}
+
+func (x *PathMTU) GetPa() string {
+	if x != nil {
+		return x.Pa
+	}
+	return ""
+}
+
+func (x *PathMTU) GetSourcePa() string {
+	if x != nil {
+		return x.SourcePa
+	}
+	return ""
+}
+
+func (x *PathMTU) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *PathMTU) GetLimitedBy() string {
+	if x != nil {
+		return x.LimitedBy
+	}
+	return ""
+}
+
+func (x *PathMTU) GetPort() string {
+	if x != nil {
+		return x.Port
+	}
+	return ""
+}
+
+func (x *PathMTU) GetPortMtu() uint32 {
+	if x != nil {
+		return x.PortMtu
+	}
+	return 0
+}
+
+func (x *PathMTU) GetPathMtu() uint32 {
+	if x != nil {
+		return x.PathMtu
+	}
+	return 0
+}
+
+func (x *PathMTU) GetAgeSeconds() uint64 {
+	if x != nil {
+		return x.AgeSeconds
+	}
+	return 0
+}
+
+type TestPathRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pa            string                 `protobuf:"bytes,1,opt,name=pa,proto3" json:"pa,omitempty"`
+	SourcePa      string                 `protobuf:"bytes,2,opt,name=source_pa,json=sourcePa,proto3" json:"source_pa,omitempty"` // of this host; empty = one that reaches pa
+	Size          uint32                 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`                        // try only this outer IP packet, in bytes; 0 = find the largest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestPathRequest) Reset() {
+	*x = TestPathRequest{}
+	mi := &file_paca_v1_control_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestPathRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestPathRequest) ProtoMessage() {}
+
+func (x *TestPathRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestPathRequest.ProtoReflect.Descriptor instead.
+func (*TestPathRequest) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *TestPathRequest) GetPa() string {
+	if x != nil {
+		return x.Pa
+	}
+	return ""
+}
+
+func (x *TestPathRequest) GetSourcePa() string {
+	if x != nil {
+		return x.SourcePa
+	}
+	return ""
+}
+
+func (x *TestPathRequest) GetSize() uint32 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+type TestPathResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pa            string                 `protobuf:"bytes,1,opt,name=pa,proto3" json:"pa,omitempty"`
+	SourcePa      string                 `protobuf:"bytes,2,opt,name=source_pa,json=sourcePa,proto3" json:"source_pa,omitempty"`
+	Largest       uint32                 `protobuf:"varint,3,opt,name=largest,proto3" json:"largest,omitempty"`                              // outer IP packet in bytes that passed; 0 = none
+	RoundTripUs   uint32                 `protobuf:"varint,4,opt,name=round_trip_us,json=roundTripUs,proto3" json:"round_trip_us,omitempty"` // the shortest, in microseconds
+	Attempts      uint32                 `protobuf:"varint,5,opt,name=attempts,proto3" json:"attempts,omitempty"`                            // packets sent, repeated ones too
+	Probes        []*PathProbe           `protobuf:"bytes,6,rep,name=probes,proto3" json:"probes,omitempty"`                                 // in the order in which they were tried
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestPathResponse) Reset() {
+	*x = TestPathResponse{}
+	mi := &file_paca_v1_control_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestPathResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestPathResponse) ProtoMessage() {}
+
+func (x *TestPathResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestPathResponse.ProtoReflect.Descriptor instead.
+func (*TestPathResponse) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *TestPathResponse) GetPa() string {
+	if x != nil {
+		return x.Pa
+	}
+	return ""
+}
+
+func (x *TestPathResponse) GetSourcePa() string {
+	if x != nil {
+		return x.SourcePa
+	}
+	return ""
+}
+
+func (x *TestPathResponse) GetLargest() uint32 {
+	if x != nil {
+		return x.Largest
+	}
+	return 0
+}
+
+func (x *TestPathResponse) GetRoundTripUs() uint32 {
+	if x != nil {
+		return x.RoundTripUs
+	}
+	return 0
+}
+
+func (x *TestPathResponse) GetAttempts() uint32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *TestPathResponse) GetProbes() []*PathProbe {
+	if x != nil {
+		return x.Probes
+	}
+	return nil
+}
+
+// What came of packets of one size.
+type PathProbe struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Size          uint32                 `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"` // outer IP packet in bytes
+	Passed        bool                   `protobuf:"varint,2,opt,name=passed,proto3" json:"passed,omitempty"`
+	RoundTripUs   uint32                 `protobuf:"varint,3,opt,name=round_trip_us,json=roundTripUs,proto3" json:"round_trip_us,omitempty"` // if it passed
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`                                 // if not, as far as it is known
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PathProbe) Reset() {
+	*x = PathProbe{}
+	mi := &file_paca_v1_control_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PathProbe) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PathProbe) ProtoMessage() {}
+
+func (x *PathProbe) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PathProbe.ProtoReflect.Descriptor instead.
+func (*PathProbe) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *PathProbe) GetSize() uint32 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *PathProbe) GetPassed() bool {
+	if x != nil {
+		return x.Passed
+	}
+	return false
+}
+
+func (x *PathProbe) GetRoundTripUs() uint32 {
+	if x != nil {
+		return x.RoundTripUs
+	}
+	return 0
+}
+
+func (x *PathProbe) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type ListDropsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	IncludeZero   bool                   `protobuf:"varint,1,opt,name=include_zero,json=includeZero,proto3" json:"include_zero,omitempty"` // also reasons that nothing was dropped for
@@ -2776,7 +3396,7 @@ type ListDropsRequest struct {
 
 func (x *ListDropsRequest) Reset() {
 	*x = ListDropsRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[37]
+	mi := &file_paca_v1_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2788,7 +3408,7 @@ func (x *ListDropsRequest) String() string {
 func (*ListDropsRequest) ProtoMessage() {}
 
 func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[37]
+	mi := &file_paca_v1_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2801,7 +3421,7 @@ func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsRequest.ProtoReflect.Descriptor instead.
 func (*ListDropsRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListDropsRequest) GetIncludeZero() bool {
@@ -2820,7 +3440,7 @@ type ListDropsResponse struct {
 
 func (x *ListDropsResponse) Reset() {
 	*x = ListDropsResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[38]
+	mi := &file_paca_v1_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2832,7 +3452,7 @@ func (x *ListDropsResponse) String() string {
 func (*ListDropsResponse) ProtoMessage() {}
 
 func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[38]
+	mi := &file_paca_v1_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2845,7 +3465,7 @@ func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsResponse.ProtoReflect.Descriptor instead.
 func (*ListDropsResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListDropsResponse) GetDrops() []*Drop {
@@ -2867,7 +3487,7 @@ type Drop struct {
 
 func (x *Drop) Reset() {
 	*x = Drop{}
-	mi := &file_paca_v1_control_proto_msgTypes[39]
+	mi := &file_paca_v1_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2879,7 +3499,7 @@ func (x *Drop) String() string {
 func (*Drop) ProtoMessage() {}
 
 func (x *Drop) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[39]
+	mi := &file_paca_v1_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2892,7 +3512,7 @@ func (x *Drop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drop.ProtoReflect.Descriptor instead.
 func (*Drop) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{39}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Drop) GetPort() string {
@@ -2931,7 +3551,7 @@ type ListNeighborsRequest struct {
 
 func (x *ListNeighborsRequest) Reset() {
 	*x = ListNeighborsRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[40]
+	mi := &file_paca_v1_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2943,7 +3563,7 @@ func (x *ListNeighborsRequest) String() string {
 func (*ListNeighborsRequest) ProtoMessage() {}
 
 func (x *ListNeighborsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[40]
+	mi := &file_paca_v1_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2956,7 +3576,7 @@ func (x *ListNeighborsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNeighborsRequest.ProtoReflect.Descriptor instead.
 func (*ListNeighborsRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{40}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{47}
 }
 
 type ListNeighborsResponse struct {
@@ -2968,7 +3588,7 @@ type ListNeighborsResponse struct {
 
 func (x *ListNeighborsResponse) Reset() {
 	*x = ListNeighborsResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[41]
+	mi := &file_paca_v1_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2980,7 +3600,7 @@ func (x *ListNeighborsResponse) String() string {
 func (*ListNeighborsResponse) ProtoMessage() {}
 
 func (x *ListNeighborsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[41]
+	mi := &file_paca_v1_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2993,7 +3613,7 @@ func (x *ListNeighborsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNeighborsResponse.ProtoReflect.Descriptor instead.
 func (*ListNeighborsResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{41}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListNeighborsResponse) GetNeighbors() []*Neighbor {
@@ -3017,7 +3637,7 @@ type Neighbor struct {
 
 func (x *Neighbor) Reset() {
 	*x = Neighbor{}
-	mi := &file_paca_v1_control_proto_msgTypes[42]
+	mi := &file_paca_v1_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3029,7 +3649,7 @@ func (x *Neighbor) String() string {
 func (*Neighbor) ProtoMessage() {}
 
 func (x *Neighbor) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[42]
+	mi := &file_paca_v1_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3042,7 +3662,7 @@ func (x *Neighbor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Neighbor.ProtoReflect.Descriptor instead.
 func (*Neighbor) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{42}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Neighbor) GetPort() string {
@@ -3093,7 +3713,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_paca_v1_control_proto_msgTypes[43]
+	mi := &file_paca_v1_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3105,7 +3725,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[43]
+	mi := &file_paca_v1_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3118,7 +3738,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{43}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ErrorDetail) GetCode() ErrorCode {
@@ -3170,7 +3790,7 @@ type Fault struct {
 
 func (x *Fault) Reset() {
 	*x = Fault{}
-	mi := &file_paca_v1_control_proto_msgTypes[44]
+	mi := &file_paca_v1_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3182,7 +3802,7 @@ func (x *Fault) String() string {
 func (*Fault) ProtoMessage() {}
 
 func (x *Fault) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[44]
+	mi := &file_paca_v1_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3195,7 +3815,7 @@ func (x *Fault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fault.ProtoReflect.Descriptor instead.
 func (*Fault) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{44}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Fault) GetObject() string {
@@ -3271,7 +3891,7 @@ const file_paca_v1_control_proto_rawDesc = "" +
 	"\x04vsid\x18\x03 \x03(\rR\x04vsid\x12\x15\n" +
 	"\x06vm_mac\x18\x04 \x03(\tR\x05vmMac\"8\n" +
 	"\x11ListPortsResponse\x12#\n" +
-	"\x05ports\x18\x01 \x03(\v2\r.paca.v1.PortR\x05ports\"\xe2\x03\n" +
+	"\x05ports\x18\x01 \x03(\v2\r.paca.v1.PortR\x05ports\"\xed\x05\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x16\n" +
@@ -3292,7 +3912,18 @@ const file_paca_v1_control_proto_rawDesc = "" +
 	"\x0fcontrol_packets\x18\x0e \x01(\x04R\x0econtrolPackets\x12'\n" +
 	"\x0fdropped_packets\x18\x0f \x01(\x04R\x0edroppedPackets\x127\n" +
 	"\fdevice_stats\x18\x10 \x01(\v2\x14.paca.v1.DeviceStatsR\vdeviceStats\x12\x1b\n" +
-	"\thost_file\x18\x11 \x01(\bR\bhostFile\"\xfa\x01\n" +
+	"\thost_file\x18\x11 \x01(\bR\bhostFile\x12!\n" +
+	"\fmac_spoofing\x18\x12 \x01(\bR\vmacSpoofing\x12\x1d\n" +
+	"\n" +
+	"dhcp_guard\x18\x13 \x01(\bR\tdhcpGuard\x12!\n" +
+	"\frouter_guard\x18\x14 \x01(\bR\vrouterGuard\x12-\n" +
+	"\x10dynamic_ip_limit\x18\x15 \x01(\rH\x00R\x0edynamicIpLimit\x88\x01\x01\x12$\n" +
+	"\vstorm_limit\x18\x16 \x01(\rH\x01R\n" +
+	"stormLimit\x88\x01\x01\x12\x16\n" +
+	"\x06uplink\x18\x17 \x01(\tR\x06uplink\x12\x12\n" +
+	"\x04peer\x18\x18 \x01(\tR\x04peerB\x13\n" +
+	"\x11_dynamic_ip_limitB\x0e\n" +
+	"\f_storm_limit\"\xfa\x01\n" +
 	"\vDeviceStats\x12\x1d\n" +
 	"\n" +
 	"rx_packets\x18\x01 \x01(\x04R\trxPackets\x12\x19\n" +
@@ -3336,12 +3967,14 @@ const file_paca_v1_control_proto_rawDesc = "" +
 	"\x04mode\x18\x03 \x03(\tR\x04mode\"y\n" +
 	"\x1aListVirtualSubnetsResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12?\n" +
-	"\x0fvirtual_subnets\x18\x02 \x03(\v2\x16.paca.v1.VirtualSubnetR\x0evirtualSubnets\"g\n" +
+	"\x0fvirtual_subnets\x18\x02 \x03(\v2\x16.paca.v1.VirtualSubnetR\x0evirtualSubnets\"\x8d\x01\n" +
 	"\rVirtualSubnet\x12\x12\n" +
 	"\x04vsid\x18\x01 \x01(\rR\x04vsid\x12\x12\n" +
 	"\x04rdid\x18\x02 \x01(\tR\x04rdid\x12\x1a\n" +
 	"\bprefixes\x18\x03 \x03(\tR\bprefixes\x12\x12\n" +
-	"\x04mode\x18\x04 \x01(\tR\x04mode\"v\n" +
+	"\x04mode\x18\x04 \x01(\tR\x04mode\x12\x12\n" +
+	"\x04dhcp\x18\x05 \x01(\bR\x04dhcp\x12\x10\n" +
+	"\x03dns\x18\x06 \x03(\tR\x03dns\"v\n" +
 	"\x19ListCustomerRoutesRequest\x12\x12\n" +
 	"\x04rdid\x18\x01 \x03(\tR\x04rdid\x12\x12\n" +
 	"\x04vsid\x18\x02 \x03(\rR\x04vsid\x12\x16\n" +
@@ -3410,11 +4043,22 @@ const file_paca_v1_control_proto_rawDesc = "" +
 	"\aobjects\x18\x02 \x03(\v2\x0f.paca.v1.ObjectR\aobjects\"M\n" +
 	"\fWatchRequest\x12*\n" +
 	"\x0eafter_revision\x18\x01 \x01(\x04H\x00R\rafterRevision\x88\x01\x01B\x11\n" +
-	"\x0f_after_revision\"p\n" +
+	"\x0f_after_revision\"\xbe\x01\n" +
 	"\rWatchResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12)\n" +
 	"\achanges\x18\x02 \x03(\v2\x0f.paca.v1.ChangeR\achanges\x12\x18\n" +
-	"\apartial\x18\x03 \x01(\bR\apartial\"\xa2\x01\n" +
+	"\apartial\x18\x03 \x01(\bR\apartial\x12)\n" +
+	"\anotices\x18\x04 \x03(\v2\x0f.paca.v1.NoticeR\anotices\x12!\n" +
+	"\fnotices_lost\x18\x05 \x01(\x04R\vnoticesLost\"\xaa\x01\n" +
+	"\x06Notice\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x17\n" +
+	"\atime_ms\x18\x02 \x01(\x03R\x06timeMs\x12\x12\n" +
+	"\x04vsid\x18\x03 \x01(\rR\x04vsid\x12\x0e\n" +
+	"\x02ca\x18\x04 \x01(\tR\x02ca\x12\x0e\n" +
+	"\x02pa\x18\x05 \x01(\tR\x02pa\x12\x15\n" +
+	"\x06new_pa\x18\x06 \x01(\tR\x05newPa\x12\x10\n" +
+	"\x03mac\x18\a \x01(\tR\x03mac\x12\x16\n" +
+	"\x06reason\x18\b \x01(\tR\x06reason\"\xa2\x01\n" +
 	"\fApplyRequest\x12)\n" +
 	"\achanges\x18\x01 \x03(\v2\x0f.paca.v1.ChangeR\achanges\x12\x17\n" +
 	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12+\n" +
@@ -3443,7 +4087,40 @@ const file_paca_v1_control_proto_rawDesc = "" +
 	"\x05steps\x18\b \x03(\v2\r.paca.v1.StepR\x05steps\".\n" +
 	"\x04Step\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x12\n" +
-	"\x04rule\x18\x02 \x01(\tR\x04rule\"5\n" +
+	"\x04rule\x18\x02 \x01(\tR\x04rule\"9\n" +
+	"\x13ListPathMTUsRequest\x12\x12\n" +
+	"\x04vsid\x18\x01 \x03(\rR\x04vsid\x12\x0e\n" +
+	"\x02pa\x18\x02 \x03(\tR\x02pa\"E\n" +
+	"\x14ListPathMTUsResponse\x12-\n" +
+	"\tpath_mtus\x18\x01 \x03(\v2\x10.paca.v1.PathMTUR\bpathMtus\"\xea\x01\n" +
+	"\aPathMTU\x12\x12\n" +
+	"\x04vsid\x18\x01 \x01(\rR\x04vsid\x12\x0e\n" +
+	"\x02pa\x18\x02 \x01(\tR\x02pa\x12\x1b\n" +
+	"\tsource_pa\x18\x03 \x01(\tR\bsourcePa\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\x12\x1d\n" +
+	"\n" +
+	"limited_by\x18\x05 \x01(\tR\tlimitedBy\x12\x12\n" +
+	"\x04port\x18\x06 \x01(\tR\x04port\x12\x19\n" +
+	"\bport_mtu\x18\a \x01(\rR\aportMtu\x12\x19\n" +
+	"\bpath_mtu\x18\b \x01(\rR\apathMtu\x12\x1f\n" +
+	"\vage_seconds\x18\t \x01(\x04R\n" +
+	"ageSeconds\"R\n" +
+	"\x0fTestPathRequest\x12\x0e\n" +
+	"\x02pa\x18\x01 \x01(\tR\x02pa\x12\x1b\n" +
+	"\tsource_pa\x18\x02 \x01(\tR\bsourcePa\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\rR\x04size\"\xc5\x01\n" +
+	"\x10TestPathResponse\x12\x0e\n" +
+	"\x02pa\x18\x01 \x01(\tR\x02pa\x12\x1b\n" +
+	"\tsource_pa\x18\x02 \x01(\tR\bsourcePa\x12\x18\n" +
+	"\alargest\x18\x03 \x01(\rR\alargest\x12\"\n" +
+	"\rround_trip_us\x18\x04 \x01(\rR\vroundTripUs\x12\x1a\n" +
+	"\battempts\x18\x05 \x01(\rR\battempts\x12*\n" +
+	"\x06probes\x18\x06 \x03(\v2\x12.paca.v1.PathProbeR\x06probes\"s\n" +
+	"\tPathProbe\x12\x12\n" +
+	"\x04size\x18\x01 \x01(\rR\x04size\x12\x16\n" +
+	"\x06passed\x18\x02 \x01(\bR\x06passed\x12\"\n" +
+	"\rround_trip_us\x18\x03 \x01(\rR\vroundTripUs\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"5\n" +
 	"\x10ListDropsRequest\x12!\n" +
 	"\finclude_zero\x18\x01 \x01(\bR\vincludeZero\"8\n" +
 	"\x11ListDropsResponse\x12#\n" +
@@ -3488,7 +4165,7 @@ const file_paca_v1_control_proto_rawDesc = "" +
 	"\x17ERROR_CODE_RATE_LIMITED\x10\t\x12\x1a\n" +
 	"\x16ERROR_CODE_UNAVAILABLE\x10\n" +
 	"\x12\x18\n" +
-	"\x14ERROR_CODE_COMPACTED\x10\v2\xec\b\n" +
+	"\x14ERROR_CODE_COMPACTED\x10\v2\xfc\t\n" +
 	"\aControl\x129\n" +
 	"\x06Status\x12\x16.paca.v1.StatusRequest\x1a\x17.paca.v1.StatusResponse\x12D\n" +
 	"\tListPorts\x12\x19.paca.v1.ListPortsRequest\x1a\x1a.paca.v1.ListPortsResponse0\x01\x12_\n" +
@@ -3504,7 +4181,9 @@ const file_paca_v1_control_proto_rawDesc = "" +
 	"\x05Watch\x12\x15.paca.v1.WatchRequest\x1a\x16.paca.v1.WatchResponse0\x01\x126\n" +
 	"\x05Apply\x12\x15.paca.v1.ApplyRequest\x1a\x16.paca.v1.ApplyResponse\x12>\n" +
 	"\vApplyStream\x12\x15.paca.v1.ApplyRequest\x1a\x16.paca.v1.ApplyResponse(\x01\x12<\n" +
-	"\aNextHop\x12\x17.paca.v1.NextHopRequest\x1a\x18.paca.v1.NextHopResponseB\x1eZ\x1cpaca/ctrl/api/paca/v1;pacav1b\x06proto3"
+	"\aNextHop\x12\x17.paca.v1.NextHopRequest\x1a\x18.paca.v1.NextHopResponse\x12M\n" +
+	"\fListPathMTUs\x12\x1c.paca.v1.ListPathMTUsRequest\x1a\x1d.paca.v1.ListPathMTUsResponse0\x01\x12?\n" +
+	"\bTestPath\x12\x18.paca.v1.TestPathRequest\x1a\x19.paca.v1.TestPathResponseB\x1eZ\x1cpaca/ctrl/api/paca/v1;pacav1b\x06proto3"
 
 var (
 	file_paca_v1_control_proto_rawDescOnce sync.Once
@@ -3519,7 +4198,7 @@ func file_paca_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_paca_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_paca_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_paca_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_paca_v1_control_proto_goTypes = []any{
 	(ErrorCode)(0),                        // 0: paca.v1.ErrorCode
 	(*StatusRequest)(nil),                 // 1: paca.v1.StatusRequest
@@ -3554,19 +4233,26 @@ var file_paca_v1_control_proto_goTypes = []any{
 	(*ExportResponse)(nil),                // 30: paca.v1.ExportResponse
 	(*WatchRequest)(nil),                  // 31: paca.v1.WatchRequest
 	(*WatchResponse)(nil),                 // 32: paca.v1.WatchResponse
-	(*ApplyRequest)(nil),                  // 33: paca.v1.ApplyRequest
-	(*ApplyResponse)(nil),                 // 34: paca.v1.ApplyResponse
-	(*NextHopRequest)(nil),                // 35: paca.v1.NextHopRequest
-	(*NextHopResponse)(nil),               // 36: paca.v1.NextHopResponse
-	(*Step)(nil),                          // 37: paca.v1.Step
-	(*ListDropsRequest)(nil),              // 38: paca.v1.ListDropsRequest
-	(*ListDropsResponse)(nil),             // 39: paca.v1.ListDropsResponse
-	(*Drop)(nil),                          // 40: paca.v1.Drop
-	(*ListNeighborsRequest)(nil),          // 41: paca.v1.ListNeighborsRequest
-	(*ListNeighborsResponse)(nil),         // 42: paca.v1.ListNeighborsResponse
-	(*Neighbor)(nil),                      // 43: paca.v1.Neighbor
-	(*ErrorDetail)(nil),                   // 44: paca.v1.ErrorDetail
-	(*Fault)(nil),                         // 45: paca.v1.Fault
+	(*Notice)(nil),                        // 33: paca.v1.Notice
+	(*ApplyRequest)(nil),                  // 34: paca.v1.ApplyRequest
+	(*ApplyResponse)(nil),                 // 35: paca.v1.ApplyResponse
+	(*NextHopRequest)(nil),                // 36: paca.v1.NextHopRequest
+	(*NextHopResponse)(nil),               // 37: paca.v1.NextHopResponse
+	(*Step)(nil),                          // 38: paca.v1.Step
+	(*ListPathMTUsRequest)(nil),           // 39: paca.v1.ListPathMTUsRequest
+	(*ListPathMTUsResponse)(nil),          // 40: paca.v1.ListPathMTUsResponse
+	(*PathMTU)(nil),                       // 41: paca.v1.PathMTU
+	(*TestPathRequest)(nil),               // 42: paca.v1.TestPathRequest
+	(*TestPathResponse)(nil),              // 43: paca.v1.TestPathResponse
+	(*PathProbe)(nil),                     // 44: paca.v1.PathProbe
+	(*ListDropsRequest)(nil),              // 45: paca.v1.ListDropsRequest
+	(*ListDropsResponse)(nil),             // 46: paca.v1.ListDropsResponse
+	(*Drop)(nil),                          // 47: paca.v1.Drop
+	(*ListNeighborsRequest)(nil),          // 48: paca.v1.ListNeighborsRequest
+	(*ListNeighborsResponse)(nil),         // 49: paca.v1.ListNeighborsResponse
+	(*Neighbor)(nil),                      // 50: paca.v1.Neighbor
+	(*ErrorDetail)(nil),                   // 51: paca.v1.ErrorDetail
+	(*Fault)(nil),                         // 52: paca.v1.Fault
 }
 var file_paca_v1_control_proto_depIdxs = []int32{
 	3,  // 0: paca.v1.StatusResponse.counts:type_name -> paca.v1.Counts
@@ -3593,48 +4279,55 @@ var file_paca_v1_control_proto_depIdxs = []int32{
 	25, // 21: paca.v1.GetResponse.object:type_name -> paca.v1.Object
 	25, // 22: paca.v1.ExportResponse.objects:type_name -> paca.v1.Object
 	26, // 23: paca.v1.WatchResponse.changes:type_name -> paca.v1.Change
-	26, // 24: paca.v1.ApplyRequest.changes:type_name -> paca.v1.Change
-	26, // 25: paca.v1.ApplyResponse.applied:type_name -> paca.v1.Change
-	37, // 26: paca.v1.NextHopResponse.steps:type_name -> paca.v1.Step
-	40, // 27: paca.v1.ListDropsResponse.drops:type_name -> paca.v1.Drop
-	43, // 28: paca.v1.ListNeighborsResponse.neighbors:type_name -> paca.v1.Neighbor
-	0,  // 29: paca.v1.ErrorDetail.code:type_name -> paca.v1.ErrorCode
-	45, // 30: paca.v1.ErrorDetail.faults:type_name -> paca.v1.Fault
-	1,  // 31: paca.v1.Control.Status:input_type -> paca.v1.StatusRequest
-	5,  // 32: paca.v1.Control.ListPorts:input_type -> paca.v1.ListPortsRequest
-	12, // 33: paca.v1.Control.ListVirtualSubnets:input_type -> paca.v1.ListVirtualSubnetsRequest
-	9,  // 34: paca.v1.Control.ListLookupRecords:input_type -> paca.v1.ListLookupRecordsRequest
-	15, // 35: paca.v1.Control.ListCustomerRoutes:input_type -> paca.v1.ListCustomerRoutesRequest
-	18, // 36: paca.v1.Control.ListProviderAddresses:input_type -> paca.v1.ListProviderAddressesRequest
-	21, // 37: paca.v1.Control.ListProviderRoutes:input_type -> paca.v1.ListProviderRoutesRequest
-	38, // 38: paca.v1.Control.ListDrops:input_type -> paca.v1.ListDropsRequest
-	41, // 39: paca.v1.Control.ListNeighbors:input_type -> paca.v1.ListNeighborsRequest
-	27, // 40: paca.v1.Control.Get:input_type -> paca.v1.GetRequest
-	29, // 41: paca.v1.Control.Export:input_type -> paca.v1.ExportRequest
-	31, // 42: paca.v1.Control.Watch:input_type -> paca.v1.WatchRequest
-	33, // 43: paca.v1.Control.Apply:input_type -> paca.v1.ApplyRequest
-	33, // 44: paca.v1.Control.ApplyStream:input_type -> paca.v1.ApplyRequest
-	35, // 45: paca.v1.Control.NextHop:input_type -> paca.v1.NextHopRequest
-	2,  // 46: paca.v1.Control.Status:output_type -> paca.v1.StatusResponse
-	6,  // 47: paca.v1.Control.ListPorts:output_type -> paca.v1.ListPortsResponse
-	13, // 48: paca.v1.Control.ListVirtualSubnets:output_type -> paca.v1.ListVirtualSubnetsResponse
-	10, // 49: paca.v1.Control.ListLookupRecords:output_type -> paca.v1.ListLookupRecordsResponse
-	16, // 50: paca.v1.Control.ListCustomerRoutes:output_type -> paca.v1.ListCustomerRoutesResponse
-	19, // 51: paca.v1.Control.ListProviderAddresses:output_type -> paca.v1.ListProviderAddressesResponse
-	22, // 52: paca.v1.Control.ListProviderRoutes:output_type -> paca.v1.ListProviderRoutesResponse
-	39, // 53: paca.v1.Control.ListDrops:output_type -> paca.v1.ListDropsResponse
-	42, // 54: paca.v1.Control.ListNeighbors:output_type -> paca.v1.ListNeighborsResponse
-	28, // 55: paca.v1.Control.Get:output_type -> paca.v1.GetResponse
-	30, // 56: paca.v1.Control.Export:output_type -> paca.v1.ExportResponse
-	32, // 57: paca.v1.Control.Watch:output_type -> paca.v1.WatchResponse
-	34, // 58: paca.v1.Control.Apply:output_type -> paca.v1.ApplyResponse
-	34, // 59: paca.v1.Control.ApplyStream:output_type -> paca.v1.ApplyResponse
-	36, // 60: paca.v1.Control.NextHop:output_type -> paca.v1.NextHopResponse
-	46, // [46:61] is the sub-list for method output_type
-	31, // [31:46] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	33, // 24: paca.v1.WatchResponse.notices:type_name -> paca.v1.Notice
+	26, // 25: paca.v1.ApplyRequest.changes:type_name -> paca.v1.Change
+	26, // 26: paca.v1.ApplyResponse.applied:type_name -> paca.v1.Change
+	38, // 27: paca.v1.NextHopResponse.steps:type_name -> paca.v1.Step
+	41, // 28: paca.v1.ListPathMTUsResponse.path_mtus:type_name -> paca.v1.PathMTU
+	44, // 29: paca.v1.TestPathResponse.probes:type_name -> paca.v1.PathProbe
+	47, // 30: paca.v1.ListDropsResponse.drops:type_name -> paca.v1.Drop
+	50, // 31: paca.v1.ListNeighborsResponse.neighbors:type_name -> paca.v1.Neighbor
+	0,  // 32: paca.v1.ErrorDetail.code:type_name -> paca.v1.ErrorCode
+	52, // 33: paca.v1.ErrorDetail.faults:type_name -> paca.v1.Fault
+	1,  // 34: paca.v1.Control.Status:input_type -> paca.v1.StatusRequest
+	5,  // 35: paca.v1.Control.ListPorts:input_type -> paca.v1.ListPortsRequest
+	12, // 36: paca.v1.Control.ListVirtualSubnets:input_type -> paca.v1.ListVirtualSubnetsRequest
+	9,  // 37: paca.v1.Control.ListLookupRecords:input_type -> paca.v1.ListLookupRecordsRequest
+	15, // 38: paca.v1.Control.ListCustomerRoutes:input_type -> paca.v1.ListCustomerRoutesRequest
+	18, // 39: paca.v1.Control.ListProviderAddresses:input_type -> paca.v1.ListProviderAddressesRequest
+	21, // 40: paca.v1.Control.ListProviderRoutes:input_type -> paca.v1.ListProviderRoutesRequest
+	45, // 41: paca.v1.Control.ListDrops:input_type -> paca.v1.ListDropsRequest
+	48, // 42: paca.v1.Control.ListNeighbors:input_type -> paca.v1.ListNeighborsRequest
+	27, // 43: paca.v1.Control.Get:input_type -> paca.v1.GetRequest
+	29, // 44: paca.v1.Control.Export:input_type -> paca.v1.ExportRequest
+	31, // 45: paca.v1.Control.Watch:input_type -> paca.v1.WatchRequest
+	34, // 46: paca.v1.Control.Apply:input_type -> paca.v1.ApplyRequest
+	34, // 47: paca.v1.Control.ApplyStream:input_type -> paca.v1.ApplyRequest
+	36, // 48: paca.v1.Control.NextHop:input_type -> paca.v1.NextHopRequest
+	39, // 49: paca.v1.Control.ListPathMTUs:input_type -> paca.v1.ListPathMTUsRequest
+	42, // 50: paca.v1.Control.TestPath:input_type -> paca.v1.TestPathRequest
+	2,  // 51: paca.v1.Control.Status:output_type -> paca.v1.StatusResponse
+	6,  // 52: paca.v1.Control.ListPorts:output_type -> paca.v1.ListPortsResponse
+	13, // 53: paca.v1.Control.ListVirtualSubnets:output_type -> paca.v1.ListVirtualSubnetsResponse
+	10, // 54: paca.v1.Control.ListLookupRecords:output_type -> paca.v1.ListLookupRecordsResponse
+	16, // 55: paca.v1.Control.ListCustomerRoutes:output_type -> paca.v1.ListCustomerRoutesResponse
+	19, // 56: paca.v1.Control.ListProviderAddresses:output_type -> paca.v1.ListProviderAddressesResponse
+	22, // 57: paca.v1.Control.ListProviderRoutes:output_type -> paca.v1.ListProviderRoutesResponse
+	46, // 58: paca.v1.Control.ListDrops:output_type -> paca.v1.ListDropsResponse
+	49, // 59: paca.v1.Control.ListNeighbors:output_type -> paca.v1.ListNeighborsResponse
+	28, // 60: paca.v1.Control.Get:output_type -> paca.v1.GetResponse
+	30, // 61: paca.v1.Control.Export:output_type -> paca.v1.ExportResponse
+	32, // 62: paca.v1.Control.Watch:output_type -> paca.v1.WatchResponse
+	35, // 63: paca.v1.Control.Apply:output_type -> paca.v1.ApplyResponse
+	35, // 64: paca.v1.Control.ApplyStream:output_type -> paca.v1.ApplyResponse
+	37, // 65: paca.v1.Control.NextHop:output_type -> paca.v1.NextHopResponse
+	40, // 66: paca.v1.Control.ListPathMTUs:output_type -> paca.v1.ListPathMTUsResponse
+	43, // 67: paca.v1.Control.TestPath:output_type -> paca.v1.TestPathResponse
+	51, // [51:68] is the sub-list for method output_type
+	34, // [34:51] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_paca_v1_control_proto_init() }
@@ -3642,6 +4335,7 @@ func file_paca_v1_control_proto_init() {
 	if File_paca_v1_control_proto != nil {
 		return
 	}
+	file_paca_v1_control_proto_msgTypes[6].OneofWrappers = []any{}
 	file_paca_v1_control_proto_msgTypes[24].OneofWrappers = []any{
 		(*Object_Global)(nil),
 		(*Object_Port)(nil),
@@ -3664,7 +4358,7 @@ func file_paca_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_paca_v1_control_proto_rawDesc), len(file_paca_v1_control_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   45,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -77,6 +77,10 @@ const (
 	ControlApplyStreamProcedure = "/paca.v1.Control/ApplyStream"
 	// ControlNextHopProcedure is the fully-qualified name of the Control's NextHop RPC.
 	ControlNextHopProcedure = "/paca.v1.Control/NextHop"
+	// ControlListPathMTUsProcedure is the fully-qualified name of the Control's ListPathMTUs RPC.
+	ControlListPathMTUsProcedure = "/paca.v1.Control/ListPathMTUs"
+	// ControlTestPathProcedure is the fully-qualified name of the Control's TestPath RPC.
+	ControlTestPathProcedure = "/paca.v1.Control/TestPath"
 )
 
 // ControlClient is a client for the paca.v1.Control service.
@@ -96,7 +100,7 @@ type ControlClient interface {
 	Export(context.Context, *connect.Request[v1.ExportRequest]) (*connect.ServerStreamForClient[v1.ExportResponse], error)
 	// Watch tells every change of policy after a revision, in order, until the client
 	// has enough. A client that falls too far behind is told ERROR_CODE_COMPACTED and
-	// must export again.
+	// must export again. In between it tells what the host notices from now on.
 	Watch(context.Context, *connect.Request[v1.WatchRequest]) (*connect.ServerStreamForClient[v1.WatchResponse], error)
 	// Apply makes all changes or none. When it answers, they are durable and in force.
 	Apply(context.Context, *connect.Request[v1.ApplyRequest]) (*connect.Response[v1.ApplyResponse], error)
@@ -105,6 +109,11 @@ type ControlClient interface {
 	ApplyStream(context.Context) *connect.ClientStreamForClient[v1.ApplyRequest, v1.ApplyResponse]
 	// NextHop says what would happen to a packet, step by step, and changes nothing.
 	NextHop(context.Context, *connect.Request[v1.NextHopRequest]) (*connect.Response[v1.NextHopResponse], error)
+	// ListPathMTUs tells how large packets may be on their way to other hosts.
+	ListPathMTUs(context.Context, *connect.Request[v1.ListPathMTUsRequest]) (*connect.ServerStreamForClient[v1.ListPathMTUsResponse], error)
+	// TestPath finds out, with real packets, what the way to another host's PA carries.
+	// It is not for the socket for reading.
+	TestPath(context.Context, *connect.Request[v1.TestPathRequest]) (*connect.Response[v1.TestPathResponse], error)
 }
 
 // NewControlClient constructs a client for the paca.v1.Control service. By default, it uses the
@@ -208,6 +217,18 @@ func NewControlClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			connect.WithSchema(controlMethods.ByName("NextHop")),
 			connect.WithClientOptions(opts...),
 		),
+		listPathMTUs: connect.NewClient[v1.ListPathMTUsRequest, v1.ListPathMTUsResponse](
+			httpClient,
+			baseURL+ControlListPathMTUsProcedure,
+			connect.WithSchema(controlMethods.ByName("ListPathMTUs")),
+			connect.WithClientOptions(opts...),
+		),
+		testPath: connect.NewClient[v1.TestPathRequest, v1.TestPathResponse](
+			httpClient,
+			baseURL+ControlTestPathProcedure,
+			connect.WithSchema(controlMethods.ByName("TestPath")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -228,6 +249,8 @@ type controlClient struct {
 	apply                 *connect.Client[v1.ApplyRequest, v1.ApplyResponse]
 	applyStream           *connect.Client[v1.ApplyRequest, v1.ApplyResponse]
 	nextHop               *connect.Client[v1.NextHopRequest, v1.NextHopResponse]
+	listPathMTUs          *connect.Client[v1.ListPathMTUsRequest, v1.ListPathMTUsResponse]
+	testPath              *connect.Client[v1.TestPathRequest, v1.TestPathResponse]
 }
 
 // Status calls paca.v1.Control.Status.
@@ -305,6 +328,16 @@ func (c *controlClient) NextHop(ctx context.Context, req *connect.Request[v1.Nex
 	return c.nextHop.CallUnary(ctx, req)
 }
 
+// ListPathMTUs calls paca.v1.Control.ListPathMTUs.
+func (c *controlClient) ListPathMTUs(ctx context.Context, req *connect.Request[v1.ListPathMTUsRequest]) (*connect.ServerStreamForClient[v1.ListPathMTUsResponse], error) {
+	return c.listPathMTUs.CallServerStream(ctx, req)
+}
+
+// TestPath calls paca.v1.Control.TestPath.
+func (c *controlClient) TestPath(ctx context.Context, req *connect.Request[v1.TestPathRequest]) (*connect.Response[v1.TestPathResponse], error) {
+	return c.testPath.CallUnary(ctx, req)
+}
+
 // ControlHandler is an implementation of the paca.v1.Control service.
 type ControlHandler interface {
 	Status(context.Context, *connect.Request[v1.StatusRequest]) (*connect.Response[v1.StatusResponse], error)
@@ -322,7 +355,7 @@ type ControlHandler interface {
 	Export(context.Context, *connect.Request[v1.ExportRequest], *connect.ServerStream[v1.ExportResponse]) error
 	// Watch tells every change of policy after a revision, in order, until the client
 	// has enough. A client that falls too far behind is told ERROR_CODE_COMPACTED and
-	// must export again.
+	// must export again. In between it tells what the host notices from now on.
 	Watch(context.Context, *connect.Request[v1.WatchRequest], *connect.ServerStream[v1.WatchResponse]) error
 	// Apply makes all changes or none. When it answers, they are durable and in force.
 	Apply(context.Context, *connect.Request[v1.ApplyRequest]) (*connect.Response[v1.ApplyResponse], error)
@@ -331,6 +364,11 @@ type ControlHandler interface {
 	ApplyStream(context.Context, *connect.ClientStream[v1.ApplyRequest]) (*connect.Response[v1.ApplyResponse], error)
 	// NextHop says what would happen to a packet, step by step, and changes nothing.
 	NextHop(context.Context, *connect.Request[v1.NextHopRequest]) (*connect.Response[v1.NextHopResponse], error)
+	// ListPathMTUs tells how large packets may be on their way to other hosts.
+	ListPathMTUs(context.Context, *connect.Request[v1.ListPathMTUsRequest], *connect.ServerStream[v1.ListPathMTUsResponse]) error
+	// TestPath finds out, with real packets, what the way to another host's PA carries.
+	// It is not for the socket for reading.
+	TestPath(context.Context, *connect.Request[v1.TestPathRequest]) (*connect.Response[v1.TestPathResponse], error)
 }
 
 // NewControlHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -430,6 +468,18 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 		connect.WithSchema(controlMethods.ByName("NextHop")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlListPathMTUsHandler := connect.NewServerStreamHandler(
+		ControlListPathMTUsProcedure,
+		svc.ListPathMTUs,
+		connect.WithSchema(controlMethods.ByName("ListPathMTUs")),
+		connect.WithHandlerOptions(opts...),
+	)
+	controlTestPathHandler := connect.NewUnaryHandler(
+		ControlTestPathProcedure,
+		svc.TestPath,
+		connect.WithSchema(controlMethods.ByName("TestPath")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/paca.v1.Control/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ControlStatusProcedure:
@@ -462,6 +512,10 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 			controlApplyStreamHandler.ServeHTTP(w, r)
 		case ControlNextHopProcedure:
 			controlNextHopHandler.ServeHTTP(w, r)
+		case ControlListPathMTUsProcedure:
+			controlListPathMTUsHandler.ServeHTTP(w, r)
+		case ControlTestPathProcedure:
+			controlTestPathHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -529,4 +583,12 @@ func (UnimplementedControlHandler) ApplyStream(context.Context, *connect.ClientS
 
 func (UnimplementedControlHandler) NextHop(context.Context, *connect.Request[v1.NextHopRequest]) (*connect.Response[v1.NextHopResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("paca.v1.Control.NextHop is not implemented"))
+}
+
+func (UnimplementedControlHandler) ListPathMTUs(context.Context, *connect.Request[v1.ListPathMTUsRequest], *connect.ServerStream[v1.ListPathMTUsResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("paca.v1.Control.ListPathMTUs is not implemented"))
+}
+
+func (UnimplementedControlHandler) TestPath(context.Context, *connect.Request[v1.TestPathRequest]) (*connect.Response[v1.TestPathResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("paca.v1.Control.TestPath is not implemented"))
 }
