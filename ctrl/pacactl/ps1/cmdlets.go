@@ -106,7 +106,11 @@ var known = catalogue(slices.Concat(netWNV(), []cmdlet{
 		params: slices.Concat(vmAdapterName, remote, careful, []param{
 			{name: "VMNetworkAdapter", convert: anything},
 			{name: "StaticMacAddress", convert: mac},
-			{name: "VirtualSubnetId", convert: vsid, required: true},
+			{name: "VirtualSubnetId", convert: vsid},
+			{name: "MacAddressSpoofing", convert: onOff},
+			{name: "DhcpGuard", convert: onOff},
+			{name: "RouterGuard", convert: onOff},
+			{name: "DynamicIPAddressLimit", convert: uint32s},
 			{name: "PassThru", alias: []string{"Passthru"}},
 		})},
 	{name: "Import-Module", run: importModule,
@@ -521,7 +525,7 @@ func (a *vmAdapter) port(r *runner) (*item, error) {
 	return nil, fmt.Errorf("this may be port %s; choose one with -VMName", strings.Join(names, " or "))
 }
 
-// setVMNetworkAdapter sets a port's VSID (C7, P1).
+// setVMNetworkAdapter sets a port's VSID, switches and limit (C7, P1, L31, L32).
 func setVMNetworkAdapter(c *call) value {
 	a := c.vmAdapter()
 	if given, ok := c.args["VMNetworkAdapter"]; ok || c.piped {
@@ -545,7 +549,15 @@ func setVMNetworkAdapter(c *call) value {
 		c.fail("%v", err)
 	}
 	p := it.obj.(policy.Port)
-	p.VSID = c.args["VirtualSubnetId"].(policy.VSID)
+	was := len(c.args)
+	take(c, "VirtualSubnetId", &p.VSID)
+	take(c, "MacAddressSpoofing", &p.MACSpoofing)
+	take(c, "DhcpGuard", &p.DHCPGuard)
+	take(c, "RouterGuard", &p.RouterGuard)
+	take(c, "DynamicIPAddressLimit", &p.DynamicIPLimit)
+	if len(c.args) == was {
+		c.fail("says nothing to change")
+	}
 	if p.VSID != 0 && !p.VSID.Valid() {
 		c.fail("-VirtualSubnetId: %s", reserved(p.VSID))
 	}
@@ -554,6 +566,14 @@ func setVMNetworkAdapter(c *call) value {
 		return a
 	}
 	return nil
+}
+
+// take moves an argument to where it belongs, if it was given.
+func take[T any](c *call, name string, to *T) {
+	if v, ok := c.args[name]; ok {
+		*to = v.(T)
+		delete(c.args, name)
+	}
 }
 
 func reserved(v policy.VSID) string {

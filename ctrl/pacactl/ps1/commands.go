@@ -68,8 +68,13 @@ func commandOf(c policy.Change, before policy.Object) string {
 	case policy.Global:
 		changed(&l, "use-external-router", is.UseExternalRouter, before.(policy.Global).UseExternalRouter)
 	case policy.Port: // scripts only set them
+		was := before.(policy.Port)
 		l.word(is.Name)
-		changed(&l, "vsid", is.VSID, before.(policy.Port).VSID)
+		changed(&l, "vsid", is.VSID, was.VSID)
+		changed(&l, "mac-spoofing", is.MACSpoofing, was.MACSpoofing)
+		changed(&l, "dhcp-guard", is.DHCPGuard, was.DHCPGuard)
+		changed(&l, "router-guard", is.RouterGuard, was.RouterGuard)
+		changed(&l, "dynamic-ip-limit", is.DynamicIPLimit, was.DynamicIPLimit)
 	case policy.ProviderAddress:
 		was, _ := before.(policy.ProviderAddress)
 		if add {

@@ -1,8 +1,9 @@
 // Package ps1 reads the policy part of PowerShell scripts for Hyper-V Network
 // Virtualization and says what it changes: all verbs of the NetWNV cmdlets that
-// make sense here (spec section C), and Set-VMNetworkAdapter -VirtualSubnetID.
-// A script becomes one set of changes, which is applied whole or not at all;
-// what is not understood stops the translation with FILE:LINE.
+// make sense here (spec section C), and of Set-VMNetworkAdapter the VSID, the
+// switches and the limit of a port (C7). A script becomes one set of changes,
+// which is applied whole or not at all; what is not understood stops the
+// translation with FILE:LINE.
 //
 // Parsing (parse.go) makes statements of text, running (run.go) makes values of
 // statements and calls cmdlets, whose tables of parameters are in cmdlets.go

@@ -117,6 +117,7 @@ func TestScripts(t *testing.T) {
 		{file: "testdata/rewrite.ps1", on: bare()},
 		{file: "testdata/update.ps1", on: blue},
 		{file: "testdata/remove.ps1", on: blue, back: bare()},
+		{file: "testdata/ports.ps1", on: blue},
 	} {
 		name := strings.TrimSuffix(filepath.Base(c.file), ".ps1")
 		t.Run(name, func(t *testing.T) {
@@ -329,5 +330,51 @@ func TestTwins(t *testing.T) {
 		if got := strings.Join(p.Commands(), "\n"); got != want {
 			t.Errorf("%s comes to %s, want %s", script, got, want)
 		}
+	}
+}
+
+// Switches and limit of a port, set and seen (C7).
+func TestL31_L32VMNetworkAdapter(t *testing.T) {
+	book := bookOf(t, bare())
+	run := func(script string) string {
+		t.Helper()
+		p, err := Translate("s.ps1", []byte(script), envOf(objectsOf(book)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := book.Apply(p.Changes); err != nil {
+			t.Fatal(p.Locate(err))
+		}
+		return told(p)
+	}
+	get := func() policy.Port {
+		o, _ := book.Get(policy.Port{Name: "blue1"}.Key())
+		return o.(policy.Port)
+	}
+	want := get()
+	for _, step := range []struct {
+		script string
+		change func(*policy.Port)
+		says   string
+	}{
+		{"Set-VMNetworkAdapter blue1 -MacAddressSpoofing On", func(p *policy.Port) { p.MACSpoofing = true }, "pacactl port set blue1 --mac-spoofing=true\n"},
+		{"Set-VMNetworkAdapter blue1 -DhcpGuard on -RouterGuard 'ON'", func(p *policy.Port) { p.DHCPGuard, p.RouterGuard = true, true }, "pacactl port set blue1 --dhcp-guard=true --router-guard=true\n"},
+		{"Set-VMNetworkAdapter blue1 -DynamicIPAddressLimit 3", func(p *policy.Port) { p.DynamicIPLimit = 3 }, "pacactl port set blue1 --dynamic-ip-limit 3\n"},
+		{"Set-VMNetworkAdapter blue1 -DynamicIPAddressLimit 3 -DhcpGuard On", func(*policy.Port) {}, ""},
+		{"$a = Get-VMNetworkAdapter blue1; Set-VMNetworkAdapter -VMNetworkAdapter $a -RouterGuard $a.DhcpGuard -MacAddressSpoofing Off", func(p *policy.Port) { p.MACSpoofing = false }, "pacactl port set blue1 --mac-spoofing=false\n"},
+		{"Set-VMNetworkAdapter blue1 -VirtualSubnetId 9001 -RouterGuard Off", func(p *policy.Port) { p.VSID, p.RouterGuard = 9001, false }, "pacactl port set blue1 --vsid 9001 --router-guard=false\n"},
+	} {
+		got := run(step.script)
+		if step.change(&want); got != step.says || get() != want {
+			t.Errorf("%s: %s%+v, want\n%s%+v", step.script, got, get(), step.says, want)
+		}
+	}
+	p, err := Translate("s.ps1", []byte("\nSet-VMNetworkAdapter blue1 -DynamicIPAddressLimit 4097"), envOf(objectsOf(book)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = book.Apply(p.Changes)
+	if err = p.Locate(err); err == nil || err.Error() != "s.ps1:2: port.dynamic_ip_limit: 4097 is more than 4096 (L32)" {
+		t.Errorf("too many: %v", err)
 	}
 }

@@ -159,7 +159,9 @@ func (r *runner) showValue(line int, v value) {
 		for _, it := range v.ports(r) {
 			p := it.obj.(policy.Port)
 			mac, _ := text(p.MAC)
-			r.show(line, lined([]string{"Name", "MacAddress", "VirtualSubnetId"}, []string{p.Name, mac, fmt.Sprint(uint32(p.VSID))}))
+			r.show(line, lined(
+				[]string{"Name", "MacAddress", "VirtualSubnetId", "MacAddressSpoofing", "DhcpGuard", "RouterGuard", "DynamicIPAddressLimit"},
+				[]string{p.Name, mac, fmt.Sprint(uint32(p.VSID)), onOffText(p.MACSpoofing), onOffText(p.DHCPGuard), onOffText(p.RouterGuard), fmt.Sprint(p.DynamicIPLimit)}))
 		}
 	case adapter:
 		r.show(line, lined([]string{"Name"}, []string{v.name}))
@@ -308,10 +310,18 @@ func (r *runner) property(of value, name string) (value, error) {
 			return p.MAC, nil
 		case "virtualsubnetid":
 			return p.VSID, nil
+		case "macaddressspoofing":
+			return onOffText(p.MACSpoofing), nil
+		case "dhcpguard":
+			return onOffText(p.DHCPGuard), nil
+		case "routerguard":
+			return onOffText(p.RouterGuard), nil
+		case "dynamicipaddresslimit":
+			return fmt.Sprint(p.DynamicIPLimit), nil
 		case "name", "vmname":
 			return p.Name, nil
 		}
-		return nil, errors.New("a VM's network adapter has Name, MacAddress and VirtualSubnetId here, nothing else")
+		return nil, errors.New("a VM's network adapter has Name, MacAddress, VirtualSubnetId, MacAddressSpoofing, DhcpGuard, RouterGuard and DynamicIPAddressLimit here, nothing else")
 	case *selection:
 		at := of.noun.column(name)
 		if at < 0 || of.noun.columns[at].diagnostic() {

@@ -160,6 +160,28 @@ func boolean(_ *runner, v value) (value, error) {
 	return nil, errors.New("write $true or $false")
 }
 
+// onOff is the state of a switch of a VM's network adapter (C7).
+func onOff(_ *runner, v value) (value, error) {
+	s, err := text(v)
+	switch {
+	case err != nil:
+		return nil, err
+	case strings.EqualFold(s, "On"):
+		return true, nil
+	case strings.EqualFold(s, "Off"):
+		return false, nil
+	}
+	return nil, fmt.Errorf("%q is not On or Off", s)
+}
+
+// onOffText is the state of a switch, as Hyper-V writes it.
+func onOffText(on bool) string {
+	if on {
+		return "On"
+	}
+	return "Off"
+}
+
 // The names of HNV, by policy's numbers. P22's numbers are in the tables of the
 // conversions.
 var (
