@@ -144,6 +144,8 @@ func TestAPIReference(t *testing.T) {
 		{"ctrl/server/guard.go", `conns: 512`, "| 512;"},
 		{"ctrl/server/guard.go", `requests: 1024`, "| 1,024, of them"},
 		{"ctrl/server/guard.go", `streams: 16`, "of them 16 `ApplyStream`"},
+		{"ctrl/server/guard.go", `tests: 4`, "4 `TestPath`"},
+		{"ctrl/daemon/notice.go", `maxHeard = 512`, "slow | 512 |"},
 		{"ctrl/server/server.go", `read: 10 \* time\.Second, idle: 60 \* time\.Second, stuck: 30 \* time\.Second`, "| 10 s; for an answer to move on 30 s; between requests 60 s |"},
 		{"ctrl/server/refuse.go", `maxFaults += 20`, "the first 20 faults"},
 		{"ctrl/store/history.go", `windowEvents += 1024`, "| 1,024 revisions"},

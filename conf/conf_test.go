@@ -365,6 +365,24 @@ func TestPolicyFileFaults(t *testing.T) {
 	})
 }
 
+// Hosts tell each other where VMs are unless the file says otherwise, and act on it
+// only if it says so.
+func TestN12ControlMessages(t *testing.T) {
+	for text, want := range map[string]ControlMessages{
+		"":                               ControlMessagesNotify,
+		`control_messages = "off"`:       ControlMessagesOff,
+		`control_messages = "notify"`:    ControlMessagesNotify,
+		`control_messages = "act"`:       ControlMessagesAct,
+		`control_messages = "sometimes"`: "",
+		`control_messages = true`:        "",
+	} {
+		c, err := Parse("host.toml", []byte("[workers]\ncores = [1]\n[nvgre]\n"+text+"\n"))
+		if (err == nil) != (want != "") || err == nil && c.NVGRE.ControlMessages != want {
+			t.Errorf("%q: %+v, %v, want %q", text, c, err, want)
+		}
+	}
+}
+
 func TestAllFaultsAtOnce(t *testing.T) {
 	_, err := Parse("host1.toml", []byte(`
 [workers]

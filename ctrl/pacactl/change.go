@@ -22,6 +22,8 @@ import (
 type change struct {
 	dryRun   bool
 	expected uint64
+
+	list bool // the answer is to tell what was changed
 }
 
 func (h *change) flags(command *cobra.Command) {
@@ -72,7 +74,7 @@ const tries = 10
 // is, then on no other.
 func apply(ctx context.Context, daemon *client.Client, how change, seen sight, compose func() (*changeSet, error)) (*pacav1.ApplyResponse, error) {
 	for try := 1; ; try++ {
-		request := &pacav1.ApplyRequest{DryRun: how.dryRun, ListApplied: how.dryRun, ExpectedRevision: how.expected}
+		request := &pacav1.ApplyRequest{DryRun: how.dryRun, ListApplied: how.dryRun || how.list, ExpectedRevision: how.expected}
 		if seen && how.expected == 0 {
 			status, err := daemon.Status(ctx, connect.NewRequest(&pacav1.StatusRequest{}))
 			if err != nil {

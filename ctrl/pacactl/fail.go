@@ -53,7 +53,7 @@ type unusable struct{ error }
 
 // fail says what went wrong and picks the exit code.
 func (c *ctl) fail(to io.Writer, args []string, err error) int {
-	if errors.Is(err, errDiffers) || errors.Is(err, errRefused) {
+	if errors.Is(err, errDiffers) || errors.Is(err, errRefused) || errors.Is(err, errNothingPassed) {
 		return exitRefused
 	}
 	f := c.explain(err)

@@ -2,7 +2,8 @@
 //
 //	pacactl NOUN add|set|del|list|show ...
 //	pacactl apply -f FILE, diff -f FILE, export, ps1 FILE, watch
-//	pacactl next-hop [SRC-CA] DST-CA --vsid N
+//	pacactl next-hop [SRC-CA] DST-CA --vsid N, mtu, mtu test PA
+//	pacactl migrate --vsid N --ca A --to PA
 //	pacactl status, drops, neighbor list, version, completion SHELL
 //
 // The nouns are virtual-subnet, lookup-record, customer-route, provider-address,
@@ -86,9 +87,9 @@ Each change is made whole or not at all, and is durable and in force when the
 command ends. What is refused is refused with every fault and the rule that it
 breaks.
 
-Exit codes: 0 done; 1 refused by the daemon, or diff found a difference; 2 wrong
-usage, or a file or script that cannot be read or understood; 3 daemon
-unreachable.
+Exit codes: 0 done; 1 refused by the daemon, or diff found a difference, or
+nothing passed in mtu test; 2 wrong usage, or a file or script that cannot be read
+or understood; 3 daemon unreachable.
 
 For completion in a shell: pacactl completion bash|zsh|fish|powershell.`,
 		SilenceErrors: true,
@@ -104,7 +105,7 @@ For completion in a shell: pacactl completion bash|zsh|fish|powershell.`,
 		}
 		root.AddCommand(c.verbs(n))
 	}
-	root.AddCommand(c.apply(), c.diff(), c.export(), c.ps1(), c.watch(), c.nextHop())
+	root.AddCommand(c.apply(), c.diff(), c.export(), c.ps1(), c.migrate(), c.watch(), c.nextHop(), c.mtu())
 	root.AddCommand(c.status(), c.drops(), c.neighbor(), c.version())
 	return root
 }

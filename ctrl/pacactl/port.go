@@ -26,7 +26,7 @@ var ports = &noun{
 		{name: "router_guard", part: free, help: "drop the VM's router advertisements and redirects"},
 		{name: "dynamic_ip_limit", part: free, help: "addresses that may be learned from the VM, 0 to 4096; without it 8"},
 		{name: "storm_limit", part: free, help: "broadcasts and multicasts from the VM in a second, 0 is any number; without it 1000"},
-		{name: "uplink", part: free, help: "with role host: the uplink whose other traffic it carries; without it the only one", complete: portNames},
+		{name: "uplink", part: free, help: "with role host: the uplink whose other traffic it carries; without it the only one", complete: uplinks},
 	},
 	columns: []column{{"NAME", text}, {"ROLE", fixed}, {"VSID", number}, {"LINK", fixed}, {"RX", number}, {"TX", number},
 		{"MISSED", number}, {"DROPPED", number}, {"SWITCHES", text}, {"DEVICE", text}},

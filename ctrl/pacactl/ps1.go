@@ -73,8 +73,9 @@ func (c *ctl) ps1() *cobra.Command {
 	c.completes(command, "uplink", &field{complete: uplinks})
 	how.flags(command)
 	command.Flags().Lookup("dry-run").Usage = "print the commands of pacactl that would do the same, and change nothing"
-	command.Long = "Run the policy part of an HNV PowerShell script as it stands: the NetWNV cmdlets and\n" +
-		"Set-VMNetworkAdapter -VirtualSubnetId. It becomes one set of changes, made whole or not at all;\n" +
+	command.Long = "Run the policy part of an HNV PowerShell script as it stands: the NetWNV cmdlets, and of\n" +
+		"Set-VMNetworkAdapter -VirtualSubnetId, -MacAddressSpoofing, -DhcpGuard, -RouterGuard and\n" +
+		"-DynamicIPAddressLimit. It becomes one set of changes, made whole or not at all;\n" +
 		"what is not understood, or does not fit policy as it is, stops it before anything is changed,\n" +
 		"with exit code 2. What the script shows comes after the number of changes, and its questions\n" +
 		"(Select-NetVirtualizationNextHop) are asked then; of one that is refused stderr has a line, and the\n" +

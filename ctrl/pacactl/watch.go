@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	pacav1 "paca/ctrl/api/paca/v1"
 	"paca/ctrl/client"
@@ -14,7 +17,7 @@ import (
 
 func (c *ctl) watch() *cobra.Command {
 	var after uint64
-	command := &cobra.Command{Use: "watch", Short: "Tell every change of policy until interrupted", Args: cobra.NoArgs}
+	command := &cobra.Command{Use: "watch", Short: "Tell every change of policy, and what the host notices, until interrupted", Args: cobra.NoArgs}
 	command.RunE = c.asking(0, func(ctx context.Context, daemon *client.Client, _ []string) error {
 		q := &pacav1.WatchRequest{}
 		if command.Flags().Changed("after") {
@@ -39,8 +42,11 @@ func (c *ctl) watch() *cobra.Command {
 		return fmt.Errorf("%w: it ended the watch", client.ErrUnreachable)
 	})
 	command.Flags().Uint64Var(&after, "after", 0, "begin with the changes after this revision; without it, with those to come")
-	command.Long = "Tell every change of policy until interrupted: + and a new object or its new state, - and\n" +
-		"the identity of one that is gone. With -o json each message is one line."
+	command.Long = "Tell every change of policy until interrupted: its revision, + and a new object or its new state, -\n" +
+		"and the identity of one that is gone. In between, what the host notices from now on: the time (UTC), ! and\n" +
+		"what it is: policy-mismatch (a VM sent to a CA without a record), redirect and unreachable (another host\n" +
+		"says where a VM is now, or that it has none), customer-address (a CA was learned, moved or given up),\n" +
+		"provider-address (a PA of this host is in another state), path-mtu. With -o json each message is one line."
 	command.Example = example("pacactl watch --after 1")
 	return command
 }
@@ -60,5 +66,33 @@ func (c *ctl) tell(m *pacav1.WatchResponse) error {
 		}
 		rows = append(rows, append([]string{decimal(m.Revision)}, changeLine(sign, object(one), nil)...))
 	}
+	for _, n := range m.Notices {
+		rows = append(rows, noticeLine(n))
+	}
+	if m.NoticesLost > 0 {
+		rows = append(rows, []string{"", "!", "lost", fmt.Sprintf("%d notices, for want of being read", m.NoticesLost), ""})
+	}
 	return c.show(m, func() string { return layOut(watchColumns, rows) })
+}
+
+// noticeLine is a line about what the host noticed.
+func noticeLine(n *pacav1.Notice) []string {
+	var who, what []string
+	m := n.ProtoReflect()
+	for _, name := range []protoreflect.Name{"vsid", "ca", "mac", "pa", "new_pa", "reason"} {
+		d := descriptor(m, name)
+		if !m.Has(d) {
+			continue
+		}
+		word := strings.ReplaceAll(string(name), "_", "-") + "=" + m.Get(d).String()
+		switch name {
+		case "new_pa":
+			what = append(what, word)
+		case "reason":
+			what = append(what, n.Reason)
+		default:
+			who = append(who, word)
+		}
+	}
+	return []string{time.UnixMilli(n.TimeMs).UTC().Format("15:04:05"), "!", n.Kind, strings.Join(who, " "), strings.Join(what, " ")}
 }
