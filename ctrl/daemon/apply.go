@@ -234,11 +234,6 @@ func (h *host) portsChanged(applied []policy.Change) {
 func (h *host) publish(applied []policy.Change) {
 	h.control.mu.Lock()
 	defer h.control.mu.Unlock()
-	for _, c := range applied {
-		if g, ok := c.Object.(policy.Global); ok && g.UseExternalRouter {
-			h.log.Warn("use_external_router is kept, but has no effect before this release routes between virtual subnets (L18)")
-		}
-	}
 	h.control.tell(h.compiler)
 	old := h.fib.Load()
 	f := h.compiler.Update(applied, h.book, h.devices(), h.control.resolve)

@@ -378,6 +378,12 @@ func (h *host) makeWorkers(context.Context) error {
 		ZeroFlowID: h.conf.NVGRE.FlowID == conf.FlowIDZero,
 		ZeroTOS:    h.conf.NVGRE.DSCPECN == conf.DSCPECNZero,
 	}}
+	router := worker.Router{
+		KeepTTL:    !h.conf.Router.DecrementTTL,
+		AnswerPing: h.conf.Router.AnswerPing,
+		ClampMSS:   h.conf.Router.ClampMSS,
+		ErrorRate:  h.conf.Router.ICMPRate,
+	}
 	for i := range h.conf.Workers.Cores {
 		h.workers = append(h.workers, worker.New(worker.Config{
 			FIB:      &h.fib,
@@ -387,6 +393,8 @@ func (h *host) makeWorkers(context.Context) error {
 			TxQueue:  i,
 			Adaptive: h.conf.Workers.Idle == conf.IdleAdaptive,
 			Wake:     h.control.wakeUp,
+			Router:   router,
+			NVE:      h.conf.NVGRE.ControlMessages != conf.ControlMessagesOff,
 		}))
 	}
 	h.control.workers = h.workers
