@@ -39,7 +39,8 @@ func ARP(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 	// another's has a wrong one: both are answered, so that the VM sees the
 	// conflict (A7).
 	claims := sender == 0 || sender == target
-	if !claims && !owns(from, p) {
+	outside := !claims && from == nil && isGateway(f, p, false)
+	if !claims && !outside && !owns(from, p) {
 		return drop(count.SourceCA) // L3
 	}
 	e := f.Lookup4(p.RD, target)
@@ -50,11 +51,19 @@ func ARP(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 		return drop(count.ARPUnknown) // A5, A6
 	case e.MAC == p.MAC:
 		return drop(count.ARPSelf) // A7
-	case unicast && !claims && e.Flags&fib.RouterCA == 0:
+	case unicast && !claims && !outside && e.Flags&fib.RouterCA == 0:
 		return Verdict{Forward: true} // A8
 	}
 	packet.ARPReply(frame, l, e.MAC) // A2, A3, A4
 	return Verdict{Reply: true}
+}
+
+// isGateway says whether the VM behind p may speak for addresses outside, that have
+// no records (L3). Kernels look for their neighbors from the address of the packet
+// that waits: it gets an answer, but is not carried.
+func isGateway(f *fib.FIB, p *fib.Port, v6 bool) bool {
+	e := f.ByMAC(p.VSID, p.MAC, v6)
+	return e != nil && e.Flags&fib.Wildcard != 0
 }
 
 // mayLearn says whether the VM behind p has a record that tells its MAC and not its
@@ -91,11 +100,16 @@ func solicitation(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdi
 	// neighbors from them: like the unspecified address they get an answer,
 	// but are not carried.
 	carried := src != [16]byte{} && !linkLocal(src)
-	if carried && !owns(f.Lookup6(p.RD, &src), p) {
-		if mayLearn(f, p, true) {
+	if carried {
+		switch from := f.Lookup6(p.RD, &src); {
+		case owns(from, p):
+		case mayLearn(f, p, true):
 			return Verdict{Drop: count.Learning, Learn: true} // A16
+		case from == nil && isGateway(f, p, true):
+			carried = false
+		default:
+			return drop(count.SourceCA) // L3
 		}
-		return drop(count.SourceCA) // L3
 	}
 	e := f.Lookup6(p.RD, &target)
 	switch {

@@ -6,6 +6,7 @@ import (
 
 	"paca/dataplane/count"
 	"paca/dataplane/packet"
+	"paca/dataplane/policy"
 )
 
 func TestA1_A2_A3_A4_A7ARPAnswers(t *testing.T) {
@@ -193,6 +194,40 @@ func icmp6(kind uint8) []byte {
 	ip := packet.IPv6(f[14:])
 	packet.ICMPv6(f[54:]).Encode(packet.ICMPFields{Type: kind}, ip.Src(), ip.Dst())
 	return f
+}
+
+// A gateway's kernel asks for its neighbors from the address outside of the packet
+// that waits for them: it is answered, and not carried. It may not take the CA of
+// another, and others may not do as it does.
+func TestL3_G5GatewayAsks(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		frame []byte
+		want  Verdict
+		plain count.Reason // from a VM that is no gateway
+	}{
+		{"for the router", arp(packet.Broadcast, macVM, 0, 1, macVM, "198.51.100.1", "10.1.1.1"), replied, count.SourceCA},
+		{"for a VM", arp(packet.Broadcast, macVM, 0, 1, macVM, "198.51.100.1", "10.1.1.12"), replied, count.SourceCA},
+		{"for a VM, unicast", arp(macPeer, macVM, 0, 1, macVM, "198.51.100.1", "10.1.1.12"), replied, count.SourceCA},
+		{"for nobody", arp(packet.Broadcast, macVM, 0, 1, macVM, "198.51.100.1", "10.1.1.99"), refused(count.ARPUnknown), count.SourceCA},
+		{"as another VM", arp(packet.Broadcast, macVM, 0, 1, macVM, "10.1.1.13", "10.1.1.12"), refused(count.SourceCA), count.SourceCA},
+		{"ND for the router", ns(macVM, 0, "2001:db8:f::1", "fd00:1::1"), replied, count.SourceCA},
+		{"ND for a VM", ns(macVM, 0, "2001:db8:f::1", "fd00:1::12"), replied, count.SourceCA},
+		{"ND for a VM, unicast", nud("2001:db8:f::1", "fd00:1::12"), replied, count.SourceCA},
+		{"ND as another VM", ns(macVM, 0, "fd00:1::12", "fd00:1::1"), refused(count.SourceCA), count.SourceCA},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			set := testPolicy()
+			for _, any := range []string{"0.0.0.0", "::"} {
+				set.LookupRecords = append(set.LookupRecords,
+					policy.LookupRecord{VSID: 6001, CA: addr(any), MAC: macVM, PA: addr("192.168.1.10"), Type: policy.GatewayWildcard})
+			}
+			v, after := fromVMWith(t, set, slices.Clone(c.frame))
+			checkVerdict(t, v, c.want, c.frame, after)
+			v, after = fromVM(t, slices.Clone(c.frame))
+			checkVerdict(t, v, refused(c.plain), c.frame, after)
+		})
+	}
 }
 
 // An answer that is longer than the question needs room behind it.

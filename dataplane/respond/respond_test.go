@@ -43,7 +43,16 @@ func ip6(s string) [16]byte        { return addr(s).As16() }
 
 func testFIB(t testing.TB) *fib.FIB {
 	t.Helper()
-	set := &policy.Set{
+	return compile(t, testPolicy())
+}
+
+func compile(t testing.TB, set *policy.Set) *fib.FIB {
+	t.Helper()
+	return fibtest.Compile(t, set, func(uint16, uint16, netip.Addr) (packet.MAC, fib.AdjState) { return packet.MAC{}, fib.AdjUnresolved })
+}
+
+func testPolicy() *policy.Set {
+	return &policy.Set{
 		VirtualSubnets: []policy.VirtualSubnet{
 			{VSID: 6001, RDID: policy.RDID{1}, Prefixes: []netip.Prefix{prefix("10.1.1.0/24"), prefix("fd00:1::/64")}},
 			{VSID: 6002, RDID: policy.RDID{1}, Prefixes: []netip.Prefix{prefix("10.1.2.0/24"), prefix("fd00:2::/64")}},
@@ -70,7 +79,6 @@ func testFIB(t testing.TB) *fib.FIB {
 			{Name: "uplink1", Role: policy.Uplink, MAC: packet.MAC{2, 2}, MTU: 1500},
 		},
 	}
-	return fibtest.Compile(t, set, func(uint16, uint16, netip.Addr) (packet.MAC, fib.AdjState) { return packet.MAC{}, fib.AdjUnresolved })
 }
 
 // buffer is one mbuf with the frame in it.
@@ -88,7 +96,12 @@ func buffer(t testing.TB, frame []byte) *mbuf.Mbuf {
 // and the frame as it is then.
 func fromVM(t testing.TB, frame []byte) (Verdict, []byte) {
 	t.Helper()
-	f, m := testFIB(t), buffer(t, frame)
+	return fromVMWith(t, testPolicy(), frame)
+}
+
+func fromVMWith(t testing.TB, set *policy.Set, frame []byte) (Verdict, []byte) {
+	t.Helper()
+	f, m := compile(t, set), buffer(t, frame)
 	var l packet.Layout
 	if fault := packet.Parse(m.Data(), &l); fault != packet.OK {
 		t.Fatalf("the test made a bad frame: %v", fault)
