@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -89,4 +90,49 @@ func TestL17_L30RoutedAndApart(t *testing.T) {
 		}
 	}
 	l.expectDrops(topo.Host1, before, map[string]int{"lookup_failed": 2})
+}
+
+// A VM is the tenant's gateway: what is for addresses that nobody in the tenant has
+// goes to it by the customer routes, what it sends from such addresses is let in, on
+// its own host and from the other. Nobody else may do the same.
+func TestL3_L7_L22_G3_G4_G5Gateway(t *testing.T) {
+	l := newLabWith(t, topo.Options{Subnet2: true})
+	gateway := l.vm(topo.Blue4)
+	policy := ""
+	for _, family := range []struct{ any, prefix, ca string }{{"0.0.0.0", "0.0.0.0/0", gateway.CA4}, {"::", "::/0", gateway.CA6}} {
+		policy += record(gateway.VSID, family.any, gateway.MAC, topo.PA2) + "type = \"gateway-wildcard\"\n" +
+			fmt.Sprintf("[[customer_route]]\nrdid = \"{11111111-2222-3333-4444-000000000000}\"\nvsid = %d\nprefix = %q\nnext_hop = %q\n",
+				gateway.VSID, family.prefix, family.ca)
+	}
+	l.run(world{policy: policy})
+	outside := []string{"198.51.100.1", "2001:db8:ffff::1"}
+	for _, address := range outside {
+		for _, vm := range []string{gateway.Name, topo.Blue2, topo.Red2} { // and who would like to be one
+			if out, err := l.output(vm, "ip", "address", "add", address, "dev", "lo"); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+		}
+	}
+	for _, address := range outside {
+		for _, vm := range []string{topo.Blue1, topo.Blue3} {
+			t.Run(vm+" "+address, func(t *testing.T) {
+				l.ping(vm, address)
+				l.exchange(t, vm, gateway.Name, address, 1<<18)
+				// And from outside, to it.
+				ca := l.vm(vm).CA4
+				if strings.Contains(address, ":") {
+					ca = l.vm(vm).CA6
+				}
+				if out, err := l.output(gateway.Name, "ping", "-c", "2", "-i", "0.05", "-W", "2", "-I", address, ca); err != nil {
+					t.Errorf("%v\n%s", err, out)
+				}
+				if out, err := l.output(topo.Blue2, "ping", "-c", "1", "-W", "0.2", "-I", address, ca); err == nil {
+					t.Errorf("Blue2, which is no gateway, gets through as %s:\n%s", address, out)
+				}
+			})
+		}
+		if out, err := l.output(topo.Red1, "ping", "-c", "1", "-W", "0.2", address); err == nil {
+			t.Errorf("Red gets out:\n%s", out)
+		}
+	}
 }
