@@ -303,10 +303,12 @@ func TestInject(t *testing.T) {
 	if !r.w.Inject.Push(uplink, worker.Neighbor, f) {
 		t.Fatal("ring full")
 	}
+	r.injected++
 	out := r.trip(blue1)
 	if got := r.only(out, uplink)[0]; string(got) != string(f) {
 		t.Errorf("sent %x", got)
 	}
+	r.balance(0)
 }
 
 // A port that is plugged out, before policy or after it: what is for it, and

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"paca/dataplane/count"
 	"paca/dataplane/fib"
@@ -23,12 +24,17 @@ import (
 
 // The picture of these tests: the host with PA 192.168.1.10 (and VLAN 103's
 // 192.168.3.10, and 2001:db8:1::10) has Blue's 10.1.1.11 and 10.1.1.13 and Red's
-// 10.1.1.11. Blue's and Red's 10.1.1.12 live behind 192.168.2.20.
+// 10.1.1.11. Blue's and Red's 10.1.1.12 live behind 192.168.2.20. The ports behind
+// red1 are those of wholePolicy.
 const (
 	uplink = iota
 	blue1
 	blue3
 	red1
+	blue5
+	gate
+	fresh
+	kernel
 	nports
 )
 
@@ -94,17 +100,20 @@ func resolved(_, _ uint16, a netip.Addr) (packet.MAC, fib.AdjState) {
 
 // rig is one worker with memports.
 type rig struct {
-	t     testing.TB
-	w     *worker.Worker
-	fib   atomic.Pointer[fib.FIB]
-	pool  *mbuf.Heap
-	ports [nports]*memport.Port
-	woken int
+	t        testing.TB
+	w        *worker.Worker
+	fib      atomic.Pointer[fib.FIB]
+	pool     *mbuf.Heap
+	ports    [nports]*memport.Port
+	now      time.Duration // of the worker's rate limits
+	woken    int
+	injected int           // frames by the control plane, which nobody received
+	before   *count.Worker // counters as the last trip began
 }
 
 const poolSize = 1024
 
-func newRig(t testing.TB, set *policy.Set, c nvgre.Config) *rig {
+func newRig(t testing.TB, set *policy.Set, c nvgre.Config, options ...func(*worker.Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, pool: mbuf.NewHeap(poolSize, mbuf.DefaultDataRoom)}
 	r.fib.Store(fibtest.Compile(t, set, resolved))
@@ -119,10 +128,14 @@ func newRig(t testing.TB, set *policy.Set, c nvgre.Config) *rig {
 		ports = append(ports, p)
 		poll = append(poll, worker.Queue{Port: uint16(i)})
 	}
-	r.w = worker.New(worker.Config{
+	config := worker.Config{
 		FIB: &r.fib, Modes: modes.New(modes.Config{NVGRE: c}), MaxPorts: nports, Pool: r.pool,
-		Wake: func() { r.woken++ },
-	})
+		Wake: func() { r.woken++ }, Now: func() time.Duration { return r.now },
+	}
+	for _, o := range options {
+		o(&config)
+	}
+	r.w = worker.New(config)
 	r.w.Plug.Store(&worker.Plug{Ports: ports, Poll: poll})
 	return r
 }
@@ -130,6 +143,7 @@ func newRig(t testing.TB, set *policy.Set, c nvgre.Config) *rig {
 // trip injects frames into a port and returns what came out, by port.
 func (r *rig) trip(in int, frames ...[]byte) (out [nports][][]byte) {
 	r.t.Helper()
+	r.before = r.w.Count.Snapshot()
 	if n := r.ports[in].Inject(0, frames...); n != len(frames) {
 		r.t.Fatalf("%d of %d frames injected", n, len(frames))
 	}
@@ -167,20 +181,20 @@ func (r *rig) drops() map[string]uint64 {
 	return m
 }
 
-// balance fails unless every packet received ended in a port, in a named drop,
-// with the control plane or on hold, and every buffer is where it belongs.
+// balance fails unless every packet received, or made of one, ended in a port, in a
+// named drop, with the control plane or on hold, and every buffer is where it belongs.
 func (r *rig) balance(held int) {
 	r.t.Helper()
 	var rx, ends uint64
 	for _, p := range r.w.Count.Snapshot().Ports {
-		rx += p.RxPackets
+		rx += p.RxPackets + p.Events[count.Replicated] + p.Events[count.Fragments]
 		ends += p.TxPackets + p.Control
 		for _, n := range p.Drops {
 			ends += n
 		}
 	}
-	if rx != ends+uint64(held) {
-		r.t.Errorf("%d packets received, %d accounted for, %d held", rx, ends, held)
+	if rx += uint64(r.injected); rx != ends+uint64(held) {
+		r.t.Errorf("%d packets received or made, %d accounted for, %d held", rx, ends, held)
 	}
 	if n := r.pool.Available(); n != poolSize-held {
 		r.t.Errorf("%d buffers in the pool, want %d", n, poolSize-held)

@@ -26,6 +26,9 @@ func Book(t testing.TB, set *policy.Set) *policy.Book {
 	all = puts(all, set.VirtualSubnets)
 	all = puts(all, set.CustomerRoutes)
 	all = puts(all, set.LookupRecords)
+	if set.Global != (policy.Global{}) {
+		all = append(all, policy.Change{Verb: policy.Put, Object: set.Global})
+	}
 	b := policy.NewBook()
 	if _, err := b.Apply(all); err != nil {
 		t.Fatal(err)
