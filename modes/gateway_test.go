@@ -188,3 +188,19 @@ func TestG7_L14TimeExceededThroughGateway(t *testing.T) {
 		r.balance(0)
 	})
 }
+
+// A gateway that sends to the outside by way of itself, since its routes are not what
+// they should be, would get its own packets back until their TTL ends.
+func TestL7GatewayDoesNotReachItself(t *testing.T) {
+	families(t, func(t *testing.T, v6 bool) {
+		set := wholePolicy()
+		set.CustomerRoutes = defaults(vmGate)
+		r := newRig(t, set, nvgre.Config{})
+		for _, from := range []vm{vmGate, outside} {
+			d := between(from, outside, fib.DefaultRouterMAC, v6)
+			d.from = vmGate.mac
+			r.dropped(r.trip(gate, d.frame()), gate, 1, count.LookupFailed)
+		}
+		r.balance(0)
+	})
+}

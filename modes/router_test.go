@@ -568,6 +568,9 @@ func TestL18ExternalRouter(t *testing.T) {
 		if w := unwrap(t, r.only(r.trip(gate, routed.frame()), uplink)[0]); w.to != paFar || w.vsid != 6002 {
 			t.Errorf("%+v", w)
 		}
+		// It is not its own next hop.
+		own := between(here, vmBlue1, here.mac, v6)
+		r.dropped(r.trip(gate, own.frame()), gate, 1, count.OtherSubnet)
 		// There: for one with a record behind .20, through .50.
 		routed = between(vmBlue6, vmBlue1, macBlue1, v6)
 		routed.from = ext.mac

@@ -84,14 +84,14 @@ func (w *Worker) reconsider(f *fib.FIB, p *fib.Port, src, dst *fib.Entry, ca net
 
 // instead is the record that a packet goes to when that of its destination CA is
 // unknown, or is in another virtual subnet and an external router's to reach; nil
-// for none.
+// for none. A gateway or router is not its own next hop.
 func instead(f *fib.FIB, p *fib.Port, ca netip.Addr, mac packet.MAC, unknown bool) *fib.Entry {
 	if !f.ExternalRouter {
-		if e := f.Route(p.RD, ca); e != nil {
+		if e := f.Route(p.RD, ca); e != nil && (e.VSID != p.VSID || e.MAC != p.MAC) {
 			return e // L7
 		}
 	} else if r := f.Subnet(p.VSID).Router(ca); r != nil && !r.Prefix.Contains(ca) {
-		if e := f.Lookup(p.RD, r.CA); e != nil && e.VSID == p.VSID && e.Flags&fib.RouterCA == 0 {
+		if e := f.Lookup(p.RD, r.CA); e != nil && e.VSID == p.VSID && e.MAC != p.MAC && e.Flags&fib.RouterCA == 0 {
 			return e // L18
 		}
 	}
