@@ -2,6 +2,7 @@ package modes_test
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"paca/dataplane/count"
+	"paca/dataplane/mbuf"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
 	"paca/dataplane/port/memport"
@@ -276,6 +278,73 @@ func TestA21StormLimit(t *testing.T) {
 	r.balance(0)
 }
 
+// Copies that cannot be sent are dropped by name, at the sender's port, and the
+// others go.
+func TestA21SomePAsNotReady(t *testing.T) {
+	set := wholePolicy()
+	for i, pa := range []string{"192.168.1.77", "192.168.1.78", "172.16.0.1", "2001:db8:2::20"} { // silent, failed, no route; of the other family, and not for this sender
+		set.LookupRecords = append(set.LookupRecords, policy.LookupRecord{VSID: 6001, CA: addr("10.1.1.100").Next(), MAC: packet.MAC{2, 0, 0, 3, 0, byte(i)}, PA: addr(pa)})
+		set.LookupRecords[len(set.LookupRecords)-1].CA = netip.AddrFrom4([4]byte{10, 1, 1, byte(100 + i)})
+	}
+	want := map[string]uint64{"neighbor_queue": 1, "neighbor_failed": 1, "provider_route": 1}
+	r := newRig(t, set, nvgre.Config{})
+	f := toGroup("10.1.1.11", "255.255.255.255").frame()
+	r.copies(r.trip(blue1, f), f, 6001, []int{blue3}, paFar, "192.168.2.21")
+	drops := r.w.Count.Snapshot().Ports[blue1].Drops
+	for name, n := range want {
+		if why, _ := count.ReasonOf(name); drops[why] != n {
+			t.Errorf("%d drops by %s at the sender's port, want %d", drops[why], name, n)
+		}
+	}
+	r.balance(0)
+
+	// Nobody else: the frame itself ends too.
+	set.Ports[blue3].VSID = 0
+	set.LookupRecords = slices.DeleteFunc(set.LookupRecords, func(r policy.LookupRecord) bool {
+		return r.PA == addr(paFar) || r.PA == addr("192.168.2.21") || r.MAC == macBlue3
+	})
+	r = newRig(t, set, nvgre.Config{})
+	r.copies(r.trip(blue1, f), f, 6001, nil)
+	r.balance(0)
+}
+
+// More PAs than a burst has packets, and more copies than there are buffers.
+func TestA21ManyPAs(t *testing.T) {
+	set := wholePolicy()
+	var pas []string
+	for i := range 200 {
+		pa := fmt.Sprintf("192.168.3.%d", i+1)
+		pas = append(pas, pa)
+		set.LookupRecords = append(set.LookupRecords, policy.LookupRecord{VSID: 6002, CA: netip.AddrFrom4([4]byte{10, 1, 2, byte(i + 20)}), MAC: packet.MAC{2, 0, 0, 3, 0, byte(i)}, PA: addr(pa)})
+	}
+	pas = append(pas, paFar)
+	r := newRig(t, set, nvgre.Config{})
+	f := toGroup("10.1.2.11", "255.255.255.255")
+	f.from = vmBlue5.mac
+	r.copies(r.trip(blue5, f.frame()), f.frame(), 6002, nil, pas...)
+	if e := r.events(); e["replicated"] != 200 {
+		t.Errorf("events %v", e)
+	}
+	r.balance(0)
+	// A burst of them, of which the uplink's queue takes 1,024.
+	out := r.trip(blue5, f.frame(), f.frame(), f.frame(), f.frame(), f.frame(), f.frame())
+	if n := uint64(len(out[uplink])); n != 1024 || r.drops()["tx_full"] != 6*201-n {
+		t.Errorf("%d copies, drops %v", n, r.drops())
+	}
+	r.balance(0)
+
+	spent := make([]*mbuf.Mbuf, poolSize-20)
+	if !r.pool.Alloc(spent) {
+		t.Fatal("no buffers")
+	}
+	out = r.trip(blue5, f.frame())
+	r.pool.Free(spent)
+	if n := uint64(len(out[uplink])); n == 0 || n+r.drops()["no_buffer"] != 201 {
+		t.Errorf("%d copies, drops %v", n, r.drops())
+	}
+	r.balance(0)
+}
+
 // A port that takes no more has no share in the buffer that others still read.
 func TestA21FullPort(t *testing.T) {
 	r := newRig(t, wholePolicy(), nvgre.Config{})
@@ -376,6 +445,26 @@ func TestL22_L25SpoofedBroadcast(t *testing.T) {
 		r.dropped(r.trip(uplink, tunnel(6001, paFar, paHere, arpRequest(vmBlue4, "10.1.1.99", packet.Broadcast))), uplink, 1, count.InnerSpoofed)
 		r.balance(0)
 	})
+}
+
+// A received broadcast that some port is too small for does not get there, by name.
+func TestL25_M5BroadcastToSmallPort(t *testing.T) {
+	set := wholePolicy()
+	set.Ports[blue1].MTU = 1400
+	r := newRig(t, set, nvgre.Config{})
+	for _, size := range []int{1400, 1401} {
+		d := toGroup("10.1.1.12", "255.255.255.255")
+		d.from, d.size = macBlue2, size
+		ports := []int{blue1, blue3}
+		if size > 1400 {
+			ports = []int{blue3}
+		}
+		r.copies(r.trip(uplink, tunnel(6001, paFar, paHere, d.frame())), d.frame(), 6001, ports)
+	}
+	if d := r.drops(); len(d) != 1 || d["mtu_exceeded"] != 1 {
+		t.Errorf("drops %v", d)
+	}
+	r.balance(0)
 }
 
 // grouped is wholePolicy with a multicast and the limited broadcast of 6001 mapped to

@@ -94,14 +94,14 @@ func (w *Worker) group(f *fib.FIB, p *fib.Port, o *outbound, s *fib.Subnet, sent
 		}
 		left--
 		if reason := w.unready(e, adj); reason != count.Kept {
-			w.dropped[reason]++
+			w.forgo(reason)
 			continue
 		}
 		c := m
 		if left == 0 {
 			m = nil
 		} else if c = w.copyOf(m); c == nil {
-			w.dropped[count.NoBuffer]++
+			w.forgo(count.NoBuffer)
 			continue
 		}
 		h := w.through(c, e.Mode)
@@ -176,15 +176,19 @@ func (w *Worker) groupLimit(f *fib.FIB, s *fib.Subnet, to []fib.Entry, pa uint16
 	return limit
 }
 
-// share sends one buffer to the n ports of s that hear it. Ports only read it, and
-// the last of them frees it.
+// share sends one buffer to the n ports of s that hear it, if it is not too large for
+// them (M5). Ports only read it, and the last of them frees it.
 func (w *Worker) share(f *fib.FIB, m *mbuf.Mbuf, l *packet.Layout, s *fib.Subnet, pa uint16, n int) {
 	m.Share(n - 1)
 	if packet.DHCPServer(m.Data(), l) {
 		w.learnLease(f, m.Data(), l, s.Ports)
 	}
 	for _, port := range s.Ports {
-		if w.hears(f, port, pa) {
+		switch {
+		case !w.hears(f, port, pa):
+		case m.Len()-packet.EthernetLen > int(f.Ports[port].MTU):
+			w.drop(m, count.MTUExceeded)
+		default:
 			w.send(port, m)
 		}
 	}

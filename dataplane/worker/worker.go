@@ -103,6 +103,7 @@ type Worker struct {
 	in       uint16   // port it came from
 	guise    fib.Port // that, with the MAC of a frame
 	punted   bool
+	forgone  bool // a copy was counted in dropped that was never made
 	timed    bool // now is of this turn
 	now      time.Duration
 
@@ -256,6 +257,12 @@ func (w *Worker) drop(m *mbuf.Mbuf, reason count.Reason) {
 	w.discard(m)
 }
 
+// forgo counts a copy that need not be made, since it would be dropped.
+func (w *Worker) forgo(reason count.Reason) {
+	w.dropped[reason]++
+	w.forgone = true
+}
+
 func (w *Worker) dropAll(pkts []*mbuf.Mbuf, reason count.Reason) {
 	for _, m := range pkts {
 		w.drop(m, reason)
@@ -303,7 +310,7 @@ func (w *Worker) flush() {
 		}
 	}
 	w.pending = w.pending[:0]
-	if len(w.dead) > 0 {
+	if len(w.dead) > 0 || w.forgone {
 		w.bury()
 	}
 	events := &w.Count.Ports[w.in].Events
@@ -328,6 +335,7 @@ func (w *Worker) bury() {
 			w.dropped[r] = 0
 		}
 	}
+	w.forgone = false
 	w.Pool.Free(w.dead)
 	w.dead = w.dead[:0]
 }
