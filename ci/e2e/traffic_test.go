@@ -77,12 +77,8 @@ func TestW9_W19TrafficOverIPv6(t *testing.T) {
 	if err := l.UseIPv6Provider(); err != nil {
 		t.Fatal(err)
 	}
-	v6 := strings.NewReplacer(
-		"192.168.1.10/24", "2001:db8:1::10/64", "192.168.2.20/24", "2001:db8:2::20/64",
-		"192.168.1.10", "2001:db8:1::10", "192.168.2.20", "2001:db8:2::20",
-		"0.0.0.0/0", "::/0", "192.168.1.1", "2001:db8:1::1", "192.168.2.1", "2001:db8:2::1")
 	for _, name := range []string{"host1.toml", "host2.toml", "policy.toml"} {
-		l.write(name, v6.Replace(l.example(name)))
+		l.write(name, overIPv6.Replace(l.example(name)))
 	}
 	l.start(topo.Host1)
 	l.start(topo.Host2)

@@ -28,7 +28,14 @@ type world struct {
 	policy  string            // more policy
 	unknown []string          // VMs without records
 	plugged []string          // VMs whose ports come later, by plug
+	v6      bool              // IPv6 provider addresses
 }
+
+// overIPv6 turns the examples' and the picture's provider addresses into IPv6.
+var overIPv6 = strings.NewReplacer(
+	"192.168.1.10/24", "2001:db8:1::10/64", "192.168.2.20/24", "2001:db8:2::20/64",
+	"192.168.1.10", "2001:db8:1::10", "192.168.2.20", "2001:db8:2::20",
+	"0.0.0.0/0", "::/0", "192.168.1.1", "2001:db8:1::1", "192.168.2.1", "2001:db8:2::1")
 
 var hostSide = map[string]struct {
 	core        int
@@ -110,9 +117,20 @@ func tapOf(vm topo.VM) string { return "tap-" + vm.Name }
 // run starts both hosts.
 func (l *lab) run(w world) (host1, host2 *topo.Daemon) {
 	l.t.Helper()
-	l.write("policy.toml", w.policyFile(l))
+	files := map[string]string{"policy.toml": w.policyFile(l)}
 	for host := range hostSide {
-		l.write(host+".toml", w.hostFile(l, host))
+		files[host+".toml"] = w.hostFile(l, host)
+	}
+	for name, text := range files {
+		if w.v6 {
+			text = overIPv6.Replace(text)
+		}
+		l.write(name, text)
+	}
+	if w.v6 {
+		if err := l.UseIPv6Provider(); err != nil {
+			l.t.Fatal(err)
+		}
 	}
 	host1, host2 = l.start(topo.Host1), l.start(topo.Host2)
 	if w.kind == "tap" {
