@@ -46,8 +46,9 @@ var (
 	benchPA   = netip.MustParseAddr("192.168.1.10")
 )
 
-func newBench(t *testing.T) *bench {
-	set := &policy.Set{
+// benchPolicy is what the bench's host is given.
+func benchPolicy() *policy.Set {
+	return &policy.Set{
 		VirtualSubnets: []policy.VirtualSubnet{{VSID: 6001, RDID: policy.RDID{1}, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.1.0/24")}}},
 		LookupRecords: []policy.LookupRecord{
 			{VSID: 6001, CA: netip.MustParseAddr("10.1.1.11"), MAC: vmMAC, PA: netip.MustParseAddr("192.168.1.10")},
@@ -60,6 +61,10 @@ func newBench(t *testing.T) *bench {
 			{Name: "vm", Role: policy.VM, VSID: 6001, MAC: vmMAC, MTU: 1500},
 		},
 	}
+}
+
+func newBench(t *testing.T) *bench {
+	set := benchPolicy()
 	b := &bench{t: t, now: time.Unix(1000, 0)}
 	pool := mbuf.NewHeap(256, mbuf.DefaultDataRoom)
 	b.uplink, b.vm = memPort(t, pool), memPort(t, pool)

@@ -1,16 +1,20 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"paca/ctrl/api"
 	pacav1 "paca/ctrl/api/paca/v1"
 	"paca/dataplane/fib"
 	"paca/dataplane/packet"
+	"paca/dataplane/policy"
 )
 
 // How a path is tested: so many sizes at most, each so many times, waiting so long
@@ -347,4 +351,98 @@ func (c *control) beginTest(pa, source netip.Addr, size int) (*pathTest, error) 
 	own := &f.PAs[from]
 	c.test = newPathTest(own.IP(), pa, own.Port, int(f.Ports[own.Port].MTU), size, uint16(rand.Uint32()))
 	return c.test, nil
+}
+
+// TestPath implements server.Host.
+func (h *report) TestPath(ctx context.Context, pa, source netip.Addr, size int) (*pacav1.TestPathResponse, error) {
+	t, err := h.control.testPath(ctx, pa, source, size)
+	if err != nil {
+		return nil, err
+	}
+	r := &pacav1.TestPathResponse{Pa: t.dst.String(), SourcePa: t.src.String(), Largest: uint32(t.low), Attempts: uint32(t.attempts)}
+	for _, p := range t.probes {
+		us := uint32(0)
+		if p.roundTrip > 0 {
+			us = uint32(max(1, p.roundTrip.Microseconds()))
+			if r.RoundTripUs == 0 || us < r.RoundTripUs {
+				r.RoundTripUs = us
+			}
+		}
+		r.Probes = append(r.Probes, &pacav1.PathProbe{Size: uint32(p.size), Passed: us > 0, RoundTripUs: us, Reason: p.reason})
+	}
+	return r, nil
+}
+
+// PathMTUs implements server.Host.
+func (h *report) PathMTUs() []*pacav1.PathMTU {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	f, now := h.fib.Load(), time.Now()
+	if len(f.PAs) == 0 {
+		return nil
+	}
+	h.control.mu.Lock()
+	learned := maps.Collect(h.control.paths.All())
+	h.control.mu.Unlock()
+	senders := map[uint32]uint16{} // the PA that VMs of a virtual subnet send from, by VSID
+	for _, l := range f.Locals {
+		if l.Port != fib.None && int(l.Port) < len(f.Ports) {
+			senders[f.Ports[l.Port].VSID] = l.PA
+		}
+	}
+	type row struct {
+		pa netip.Addr
+		*pacav1.PathMTU
+	}
+	var all []row
+	for o := range h.book.All(policy.KindVirtualSubnet) {
+		vsid := uint32(o.(policy.VirtualSubnet).VSID)
+		s := f.Subnet(vsid)
+		if s == nil {
+			continue
+		}
+		for i := range s.Remotes {
+			pa, m := f.Remote(&s.Remotes[i]).IP(), (*host)(h).pathMTU(f, &s.Remotes[i], senders[vsid])
+			m.Vsid, m.Pa = vsid, pa.String()
+			if path, ok := learned[pa]; ok {
+				m.PathMtu, m.AgeSeconds = uint32(path.MTU), uint64(max(0, now.Sub(path.Told)).Seconds())
+			}
+			all = append(all, row{pa, m})
+		}
+	}
+	slices.SortFunc(all, func(a, b row) int { return cmp.Or(cmp.Compare(a.Vsid, b.Vsid), a.pa.Compare(b.pa)) })
+	mtus := make([]*pacav1.PathMTU, len(all))
+	for i := range all {
+		mtus[i] = all[i].PathMTU
+	}
+	return mtus
+}
+
+// pathMTU is how large packets may be on their way to the PA of e: from the PA
+// source if there is a way from that, else from the PA that has the best. The caller
+// holds h.mu.
+func (h *host) pathMTU(f *fib.FIB, e *fib.Entry, source uint16) *pacav1.PathMTU {
+	if int(source) >= len(f.PAs) {
+		source = 0
+	}
+	for s := range f.PAs {
+		if f.Adj(e, source).State < fib.AdjUnresolved && f.Adj(e, uint16(s)).State > f.Adj(e, source).State {
+			source = uint16(s)
+		}
+	}
+	adj, remote := f.Adj(e, source), f.Remote(e)
+	if adj.State < fib.AdjUnresolved {
+		return &pacav1.PathMTU{LimitedBy: "no way: " + adj.State.String()}
+	}
+	m := &pacav1.PathMTU{
+		SourcePa:  f.PAs[source].IP().String(),
+		Limit:     uint32(adj.Limit),
+		LimitedBy: "port",
+		Port:      h.portName(adj.Port),
+		PortMtu:   uint32(f.Ports[adj.Port].MTU),
+	}
+	if remote.Limit < adj.Limit {
+		m.Limit, m.LimitedBy = uint32(remote.Limit), "path"
+	}
+	return m
 }

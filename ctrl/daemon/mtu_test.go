@@ -391,3 +391,38 @@ func TestM10TestPathRefusals(t *testing.T) {
 		t.Errorf("while another runs: %v", err)
 	}
 }
+
+// What pacactl mtu shows: the port's limit, what was learned, and where there is no
+// way.
+func TestM1_M10PathMTUs(t *testing.T) {
+	b := ready(t)
+	far := netip.MustParseAddr("192.168.2.21")
+	set := benchPolicy()
+	set.VirtualSubnets = append(set.VirtualSubnets,
+		policy.VirtualSubnet{VSID: 5001, RDID: policy.RDID{2}, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.1.0/24")}})
+	set.LookupRecords = append(set.LookupRecords,
+		policy.LookupRecord{VSID: 5001, CA: netip.MustParseAddr("10.1.1.12"), MAC: packet.MAC{2, 12}, PA: far},
+		policy.LookupRecord{VSID: 5001, CA: netip.MustParseAddr("10.1.1.13"), MAC: packet.MAC{2, 13}, PA: farPA},
+		policy.LookupRecord{VSID: 5001, CA: netip.MustParseAddr("10.1.1.14"), MAC: packet.MAC{2, 14}, PA: farPA6})
+	h := &host{book: fibtest.Book(t, set), control: b.c}
+	h.slots[0] = &slot{asked: policy.Port{Name: "uplink"}}
+	compiler := fib.NewCompiler()
+	h.fib.Store(compiler.Compile(h.book, fibtest.Devices(set), b.c.resolve))
+	b.tell(0, tooBig(benchPA, farPA, packet.ProtoGRE, 6001, 1400))
+	compiler.SetPathMTU(farPA, 1400)
+	h.fib.Store(compiler.Update(nil, h.book, fibtest.Devices(set), b.c.resolve))
+	var got []string
+	for _, m := range (*report)(h).PathMTUs() {
+		m.AgeSeconds = 0 // the test's time is not ours
+		got = append(got, strings.Join(strings.Fields(m.String()), " "))
+	}
+	want := []string{
+		`vsid:5001 pa:"192.168.2.20" source_pa:"192.168.1.10" limit:1358 limited_by:"path" port:"uplink" port_mtu:1500 path_mtu:1400`,
+		`vsid:5001 pa:"192.168.2.21" source_pa:"192.168.1.10" limit:1458 limited_by:"port" port:"uplink" port_mtu:1500`,
+		`vsid:5001 pa:"2001:db8:2::20" limited_by:"no way: no-source"`,
+		`vsid:6001 pa:"192.168.2.20" source_pa:"192.168.1.10" limit:1358 limited_by:"path" port:"uplink" port_mtu:1500 path_mtu:1400`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}

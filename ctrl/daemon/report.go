@@ -3,14 +3,10 @@ package daemon
 import (
 	"cmp"
 	"context"
-	"errors"
 	"iter"
-	"net/netip"
 	"os"
 	"slices"
 	"time"
-
-	"connectrpc.com/connect"
 
 	"paca/ctrl/api/convert"
 	pacav1 "paca/ctrl/api/paca/v1"
@@ -200,14 +196,6 @@ func (h *report) Neighbors() []*pacav1.Neighbor {
 
 // Notices implements server.Host.
 func (h *report) Notices(ctx context.Context) iter.Seq[server.Heard] { return h.notices.listen(ctx) }
-
-// PathMTUs implements server.Host.
-func (h *report) PathMTUs() []*pacav1.PathMTU { return nil }
-
-// TestPath implements server.Host.
-func (h *report) TestPath(context.Context, netip.Addr, netip.Addr, int) (*pacav1.TestPathResponse, error) {
-	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("this pacad cannot test paths yet"))
-}
 
 // scrape is a host as Prometheus sees it.
 type scrape host

@@ -1630,6 +1630,7 @@ type ProviderAddress struct {
 	Vlan          uint32                 `protobuf:"varint,3,opt,name=vlan,proto3" json:"vlan,omitempty"`                         // 0 = untagged
 	Mac           string                 `protobuf:"bytes,4,opt,name=mac,proto3" json:"mac,omitempty"`                            // empty = the uplink's own
 	HostFile      bool                   `protobuf:"varint,5,opt,name=host_file,json=hostFile,proto3" json:"host_file,omitempty"` // told everywhere: stands in the host file, and cannot be changed here
+	State         string                 `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"`                        // told only: invalid (its uplink is not open), tentative, duplicate (another machine has it), preferred (P14)
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1697,6 +1698,13 @@ func (x *ProviderAddress) GetHostFile() bool {
 		return x.HostFile
 	}
 	return false
+}
+
+func (x *ProviderAddress) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
 }
 
 type ListProviderRoutesRequest struct {
@@ -3072,7 +3080,7 @@ type PathMTU struct {
 	Pa            string                 `protobuf:"bytes,2,opt,name=pa,proto3" json:"pa,omitempty"`
 	SourcePa      string                 `protobuf:"bytes,3,opt,name=source_pa,json=sourcePa,proto3" json:"source_pa,omitempty"`        // of this host, that they are sent from
 	Limit         uint32                 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`                             // largest inner IP packet in bytes
-	LimitedBy     string                 `protobuf:"bytes,5,opt,name=limited_by,json=limitedBy,proto3" json:"limited_by,omitempty"`     // port (the uplink's mtu), path (what was learned on the way)
+	LimitedBy     string                 `protobuf:"bytes,5,opt,name=limited_by,json=limitedBy,proto3" json:"limited_by,omitempty"`     // port (the uplink's mtu), path (what was learned on the way); else why there is no way, and no limit
 	Port          string                 `protobuf:"bytes,6,opt,name=port,proto3" json:"port,omitempty"`                                // the uplink that they leave by
 	PortMtu       uint32                 `protobuf:"varint,7,opt,name=port_mtu,json=portMtu,proto3" json:"port_mtu,omitempty"`          // its mtu: largest outer IP packet in bytes
 	PathMtu       uint32                 `protobuf:"varint,8,opt,name=path_mtu,json=pathMtu,proto3" json:"path_mtu,omitempty"`          // learned: largest outer IP packet in bytes that the way carries; 0 = nothing is learned
@@ -3994,13 +4002,14 @@ const file_paca_v1_control_proto_rawDesc = "" +
 	"\x04port\x18\x02 \x03(\tR\x04port\"\x84\x01\n" +
 	"\x1dListProviderAddressesResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12G\n" +
-	"\x12provider_addresses\x18\x02 \x03(\v2\x18.paca.v1.ProviderAddressR\x11providerAddresses\"\x82\x01\n" +
+	"\x12provider_addresses\x18\x02 \x03(\v2\x18.paca.v1.ProviderAddressR\x11providerAddresses\"\x98\x01\n" +
 	"\x0fProviderAddress\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\tR\x04port\x12\x12\n" +
 	"\x04vlan\x18\x03 \x01(\rR\x04vlan\x12\x10\n" +
 	"\x03mac\x18\x04 \x01(\tR\x03mac\x12\x1b\n" +
-	"\thost_file\x18\x05 \x01(\bR\bhostFile\"b\n" +
+	"\thost_file\x18\x05 \x01(\bR\bhostFile\x12\x14\n" +
+	"\x05state\x18\x06 \x01(\tR\x05state\"b\n" +
 	"\x19ListProviderRoutesRequest\x12\x12\n" +
 	"\x04port\x18\x01 \x03(\tR\x04port\x12\x16\n" +
 	"\x06prefix\x18\x02 \x03(\tR\x06prefix\x12\x19\n" +
