@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"paca/ctrl/metrics"
+	"paca/ctrl/server"
 	"paca/dataplane/fib"
 	"paca/dataplane/neigh"
 )
@@ -41,6 +42,7 @@ func (c *control) judge(f *fib.FIB) {
 			continue
 		}
 		c.states[k] = a.State
+		c.notify(server.Notice{Kind: server.ProviderAddress, PA: k.Addr, MAC: a.By, Reason: a.State.String()}) // E12
 		switch {
 		case a.State == neigh.Duplicate:
 			c.log.Error("another machine has a provider address of this host: nothing is sent from it until nobody claims it", "address", k.Addr, "mac", a.By, "rule", "P14")
@@ -82,6 +84,19 @@ func asker(f *fib.FIB, n *fib.Neighbor) (neigh.Source, bool) {
 	return neigh.Source{}, false
 }
 
+// AddressState implements server.Host.
+func (h *report) AddressState(pa netip.Addr) string {
+	h.control.mu.Lock()
+	defer h.control.mu.Unlock()
+	f := h.fib.Load()
+	for i := range f.PAs {
+		if own := &f.PAs[i]; own.IP() == pa {
+			return h.control.table.Address(neigh.Key{Port: own.Port, VLAN: own.VLAN, Addr: pa}).State.String()
+		}
+	}
+	return neigh.Unassigned.String()
+}
+
 // Provider implements metrics.Source.
 func (h *scrape) Provider() metrics.Provider {
 	c := h.control
@@ -93,6 +108,7 @@ func (h *scrape) Provider() metrics.Provider {
 		Duplicates: c.table.Duplicates(),
 		PathMTUs:   c.paths.Len(),
 	}
+	p.NoticesTold, p.NoticesLost = h.notices.counts()
 	for _, a := range c.table.Addresses() {
 		p.Addresses[a.State.String()]++
 	}

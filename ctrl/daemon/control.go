@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"paca/ctrl/server"
 	"paca/dataplane/fib"
 	"paca/dataplane/neigh"
 	"paca/dataplane/packet"
@@ -26,8 +27,9 @@ type control struct {
 	wake    chan struct{}
 	log     *slog.Logger
 
-	republish func()        // has the policy goroutine publish what is known by now; must not block
-	testing   chan struct{} // full while a path is tested
+	republish func()                 // has the policy goroutine publish what is known by now; must not block
+	notify    func(...server.Notice) // tells who watches; must not block
+	testing   chan struct{}          // full while a path is tested
 
 	mu      sync.Mutex // of what follows, and of who publishes
 	table   *neigh.Table
@@ -43,12 +45,13 @@ type control struct {
 }
 
 // newControl makes the control plane of a host that has no FIB yet, nor workers.
-func newControl(f *atomic.Pointer[fib.FIB], log *slog.Logger, cfg neigh.Config, republish func()) *control {
+func newControl(f *atomic.Pointer[fib.FIB], log *slog.Logger, cfg neigh.Config, republish func(), notify func(...server.Notice)) *control {
 	return &control{
 		fib:       f,
 		wake:      make(chan struct{}, 1),
 		log:       log,
 		republish: republish,
+		notify:    notify,
 		testing:   make(chan struct{}, 1),
 		table:     neigh.New(cfg),
 		paths:     neigh.NewPaths(),

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"paca/ctrl/server"
 	"paca/dataplane/count"
 	"paca/dataplane/fib"
 	"paca/dataplane/fib/fibtest"
@@ -35,6 +37,7 @@ type bench struct {
 	vm      *memport.Port
 	now     time.Time
 	written bytes.Buffer
+	notices []server.Notice
 }
 
 var (
@@ -70,7 +73,7 @@ func newBench(t *testing.T) *bench {
 	b.uplink, b.vm = memPort(t, pool), memPort(t, pool)
 	b.c = newControl(&b.fib, slog.New(slog.NewTextHandler(&b.written, nil)), neigh.Config{
 		Random: func(time.Duration) time.Duration { return 0 },
-	}, func() { b.told = true })
+	}, func() { b.told = true }, func(all ...server.Notice) { b.notices = append(b.notices, all...) })
 	b.w = worker.New(worker.Config{
 		FIB: &b.fib, Modes: modes.New(modes.Config{}), MaxPorts: 2, Pool: pool, Wake: b.c.wakeUp,
 	})
@@ -234,7 +237,24 @@ func ready(t *testing.T) *bench {
 	b.pass(time.Second)
 	b.hear(reply(routerMAC))
 	b.pass(9 * time.Second)
+	b.notices = nil
 	return b
+}
+
+// noticed holds the notices about a PA to what is wanted (E12).
+func (b *bench) noticed(kind server.NoticeKind, pa netip.Addr, reasons ...string) {
+	b.t.Helper()
+	var got []string
+	for _, n := range b.notices {
+		if n.Kind != kind || n.PA != pa {
+			b.t.Errorf("notice %+v", n)
+		}
+		got = append(got, n.Reason)
+	}
+	if !slices.Equal(got, reasons) {
+		b.t.Errorf("notices %q, want %q", got, reasons)
+	}
+	b.notices = nil
 }
 
 // sends says whether a packet of the VM leaves by the uplink.
@@ -253,7 +273,7 @@ func (b *bench) sends() bool {
 // P14, A13: a PA is probed for, and used meanwhile; who has it makes it a duplicate,
 // from which nothing is sent and for which nobody is answered, until nobody claims
 // it any more.
-func TestP14_A13DuplicateProviderAddress(t *testing.T) {
+func TestP14_A13_E5_E12DuplicateProviderAddress(t *testing.T) {
 	b := newBench(t)
 	b.c.start(b.now)
 	b.hear(reply(routerMAC))
@@ -297,6 +317,7 @@ func TestP14_A13DuplicateProviderAddress(t *testing.T) {
 	if b.c.table.Duplicates() != 1 {
 		t.Errorf("%d failures counted", b.c.table.Duplicates())
 	}
+	b.noticed(server.ProviderAddress, benchPA, "tentative", "duplicate", "preferred")
 }
 
 // A claim of a PA that is in use is answered by an announcement; a second one

@@ -138,7 +138,7 @@ func (h *host) claimSocket(context.Context) error {
 		case h.facts <- struct{}{}:
 		default: // it is about to publish anyway
 		}
-	})
+	}, h.notices.publish)
 	s := server.New((*report)(h), h, h.log)
 	h.atEnd(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -2,8 +2,10 @@ package daemon
 
 import (
 	"net/netip"
+	"strconv"
 	"time"
 
+	"paca/ctrl/server"
 	"paca/dataplane/fib"
 	"paca/dataplane/packet"
 	"paca/dataplane/worker"
@@ -48,7 +50,12 @@ func (c *control) heardICMP(now time.Time, p *worker.ControlFrame) {
 
 // pathMTU has the compiler told of a path MTU; 0: it is unknown again.
 func (c *control) pathMTU(pa netip.Addr, mtu int) {
-	c.log.Debug("path MTU", "address", pa, "mtu", mtu)
+	is := "unknown"
+	if mtu != 0 {
+		is = strconv.Itoa(mtu)
+	}
+	c.log.Debug("path MTU", "address", pa, "is", is)
+	c.notify(server.Notice{Kind: server.PathMTU, PA: pa, Reason: is})
 	c.facts.pathMTU[pa] = uint16(mtu)
 	c.news = true
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"paca/ctrl/server"
 	"paca/dataplane/packet"
 	"paca/dataplane/worker"
 )
@@ -97,7 +98,9 @@ func TestM10_M11WhoIsBelieved(t *testing.T) {
 func TestM11AgedAndFew(t *testing.T) {
 	b := ready(t)
 	before := b.fib.Load().Version
-	for mtu := uint16(1499); mtu >= 1300; mtu-- {
+	b.tell(0, tooBig(benchPA, farPA, packet.ProtoGRE, 6001, 1499))
+	b.noticed(server.PathMTU, farPA, "1499")
+	for mtu := uint16(1498); mtu >= 1300; mtu-- {
 		b.tell(0, tooBig(benchPA, farPA, packet.ProtoGRE, 6001, mtu))
 		b.now = b.now.Add(time.Millisecond)
 	}
@@ -114,6 +117,9 @@ func TestM11AgedAndFew(t *testing.T) {
 		t.Errorf("limit %d after nine minutes", got)
 	}
 	b.pass(61 * time.Second)
+	if n := len(b.notices); n == 0 || b.notices[n-1].Reason != "unknown" {
+		t.Errorf("noticed %+v", b.notices)
+	}
 	if got := b.limit(); got != 0xffff {
 		t.Errorf("limit %d after ten minutes", got)
 	}

@@ -46,6 +46,8 @@ type Provider struct {
 	Addresses  map[string]int // PAs of this host by state, P14's
 	Duplicates uint64         // times that one of them was found to be another machine's (E5)
 	PathMTUs   int            // PAs of the fabric of whose path less was learned than the port carries (M10)
+
+	NoticesTold, NoticesLost uint64 // to those who watch, or for want of any (E10)
 }
 
 // perPort is a counter that each port has once.
@@ -99,6 +101,7 @@ var (
 	addresses  = prometheus.NewDesc("paca_provider_addresses", "Provider addresses of this host, by state of duplicate address detection.", []string{"state"}, nil)
 	duplicates = prometheus.NewDesc("paca_provider_address_duplicates_total", "Times that a provider address of this host was found to be another machine's.", nil, nil)
 	pathMTUs   = prometheus.NewDesc("paca_path_mtus", "Provider addresses of other hosts whose path was found to carry less than the port.", nil, nil)
+	notices    = prometheus.NewDesc("paca_notices_total", "Notices for those who watch: told to one, or lost because one was slow or there was none.", []string{"result"}, nil)
 	buildInfo  = prometheus.NewDesc("paca_build_info", "Always 1; the labels say what runs.", []string{"version", "goversion"}, nil)
 )
 
@@ -118,7 +121,7 @@ func (c *Collector) Describe(to chan<- *prometheus.Desc) {
 	for _, m := range perPorts {
 		to <- m.desc
 	}
-	for _, d := range []*prometheus.Desc{linkUp, drops, events, polls, sleeps, fibVersion, fibEntries, addresses, duplicates, pathMTUs, buildInfo} {
+	for _, d := range []*prometheus.Desc{linkUp, drops, events, polls, sleeps, fibVersion, fibEntries, addresses, duplicates, pathMTUs, notices, buildInfo} {
 		to <- d
 	}
 }
@@ -170,5 +173,7 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	}
 	counter(duplicates, provider.Duplicates)
 	gauge(pathMTUs, float64(provider.PathMTUs))
+	counter(notices, provider.NoticesTold, "told")
+	counter(notices, provider.NoticesLost, "lost")
 	gauge(buildInfo, 1, c.version, runtime.Version())
 }

@@ -45,7 +45,7 @@ func (f *fake) Ports() []Port {
 func (f *fake) Workers() []Worker { return f.workers }
 func (f *fake) FIB() FIB          { return FIB{Version: 9, VirtualSubnets: 2, LookupRecords: 4, Neighbors: 1} }
 func (f *fake) Provider() Provider {
-	return Provider{Addresses: map[string]int{"preferred": 3, "duplicate": 1}, Duplicates: 5, PathMTUs: 7}
+	return Provider{Addresses: map[string]int{"preferred": 3, "duplicate": 1}, Duplicates: 5, PathMTUs: 7, NoticesTold: 8, NoticesLost: 9}
 }
 
 func TestOutput(t *testing.T) {

@@ -24,7 +24,7 @@ var providerAddresses = &noun{
 		{name: "vlan", part: free, help: "VLAN; 0 is untagged"},
 		{name: "mac", part: free, help: "MAC of the PA, if not the uplink's own"},
 	},
-	columns: []column{{"ADDRESS", text}, {"PORT", text}, {"VLAN", number}, {"MAC", fixed}, {"FROM", fixed}},
+	columns: []column{{"ADDRESS", text}, {"PORT", text}, {"VLAN", number}, {"MAC", fixed}, {"STATE", fixed}, {"FROM", fixed}},
 	row: rowOf(func(a *pacav1.ProviderAddress) []string {
 		vlan, mac := "-", "-"
 		if a.Vlan != 0 {
@@ -33,7 +33,7 @@ var providerAddresses = &noun{
 		if a.Mac != "" {
 			mac = a.Mac
 		}
-		return []string{a.Address, a.Port, vlan, mac, origin(a.HostFile)}
+		return []string{a.Address, a.Port, vlan, mac, a.State, origin(a.HostFile)}
 	}),
 	examples: map[string]string{
 		"add":  "pacactl provider-address add 192.168.1.12/24 --port uplink0 --vlan 7",

@@ -329,6 +329,7 @@ func (c *control) told(o policy.Object) *pacav1.Object {
 		t.Port.HostFile = c.policy.HostFile(o.Key())
 	case *pacav1.Object_ProviderAddress:
 		t.ProviderAddress.HostFile = c.policy.HostFile(o.Key())
+		t.ProviderAddress.State = c.host.AddressState(o.(policy.ProviderAddress).Prefix.Addr())
 	case *pacav1.Object_ProviderRoute:
 		t.ProviderRoute.HostFile = c.policy.HostFile(o.Key())
 	}

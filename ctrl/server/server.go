@@ -40,6 +40,10 @@ type Host interface {
 	// address.
 	Neighbors() []*pacav1.Neighbor
 
+	// AddressState is what duplicate address detection knows of a PA of this host
+	// (P14).
+	AddressState(pa netip.Addr) string
+
 	// PathMTUs lists what packets may be on their way to each PA of another host that
 	// has VMs of a virtual subnet, in the order of VSID and PA.
 	PathMTUs() []*pacav1.PathMTU

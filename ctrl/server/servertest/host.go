@@ -153,6 +153,9 @@ func (h *Host) Drops() []*pacav1.Drop {
 	return []*pacav1.Drop{{Port: "uplink0", Reason: "runt"}, {Port: "uplink0", Reason: "gre_version", Packets: 7}}
 }
 
+// AddressState implements server.Host: all is well.
+func (h *Host) AddressState(netip.Addr) string { return "preferred" }
+
 // PathMTUs implements server.Host: a way that is as wide as the uplink, and one of
 // which less was learned.
 func (h *Host) PathMTUs() []*pacav1.PathMTU {
