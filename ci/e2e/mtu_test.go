@@ -100,7 +100,7 @@ func (l *lab) pathMTU(w world, pa, route string) {
 	if out := l.pacactl(topo.Host1, "mtu"); !strings.Contains(out, "path MTU 1400") || !strings.Contains(out, strings.TrimPrefix(route, "mtu ")) {
 		t.Errorf("pacactl mtu says\n%s", out)
 	}
-	if out := l.pacactl(topo.Host1, "mtu", "test", pa); !strings.Contains(out, "1400") {
+	if out := l.pacactl(topo.Host1, "mtu", "test", pa); !strings.Contains(out, "largest that passed: 1400") {
 		t.Errorf("pacactl mtu test says\n%s", out)
 	}
 }
