@@ -436,13 +436,13 @@ func (h *host) pathMTU(f *fib.FIB, e *fib.Entry, source uint16) *pacav1.PathMTU 
 	}
 	m := &pacav1.PathMTU{
 		SourcePa:  f.PAs[source].IP().String(),
-		Limit:     uint32(adj.Limit),
+		Limit:     uint32(adj.Limit[e.Mode]),
 		LimitedBy: "port",
 		Port:      h.portName(adj.Port),
 		PortMtu:   uint32(f.Ports[adj.Port].MTU),
 	}
-	if remote.Limit < adj.Limit {
-		m.Limit, m.LimitedBy = uint32(remote.Limit), "path"
+	if remote.Limit[e.Mode] < adj.Limit[e.Mode] {
+		m.Limit, m.LimitedBy = uint32(remote.Limit[e.Mode]), "path"
 	}
 	return m
 }

@@ -123,7 +123,7 @@ func (h *host) NextHop(vsid policy.VSID, src, dst netip.Addr) (*pacav1.NextHopRe
 			n := &f.NextHops[v.Adj.NextHop]
 			step("L16", "PA next hop %v by port %s: %v", n.Addr, h.portName(n.Port), v.Adj.State)
 		}
-		step("M5", "carries inner IP packets of up to %d bytes", min(v.Adj.Limit, f.Remote(to).Limit))
+		step("M5", "carries inner IP packets of up to %d bytes", f.Limit(to, v.Adj))
 	case v.Drop == count.Kept:
 		r.LocalPort = h.portName(v.Port)
 		step("L15", "delivered on this host, by port %s", r.LocalPort)

@@ -7,6 +7,7 @@ import (
 
 	"paca/ctrl/server"
 	"paca/dataplane/packet"
+	"paca/dataplane/policy"
 	"paca/dataplane/worker"
 )
 
@@ -42,7 +43,7 @@ func (b *bench) tell(port uint16, frame []byte) {
 // the fabric told nothing.
 func (b *bench) limit() int {
 	f := b.fib.Load()
-	return int(f.Remote(f.Lookup(f.Domain(6001), netip.MustParseAddr("10.1.1.12"))).Limit)
+	return int(f.Remote(f.Lookup(f.Domain(6001), netip.MustParseAddr("10.1.1.12"))).Limit[policy.NVGRE])
 }
 
 // What of the fabric's ICMP is believed (M10, M11).

@@ -56,6 +56,10 @@ type Compiler struct {
 	edits4  []edit[slot4]
 	edits6  []edit[slot6]
 	macs    []edit[slotMAC]
+	owners4 []edit[slotPA4]
+	owners6 []edit[slotPA6]
+	owners  map[caKey]paKey // records of rewrite subnets that an Update puts, with their PAs, or deletes
+	was     *FIB            // the version before an Update
 	routers []router
 	pages   draft[Subnet]
 	domain  draft[domain]
@@ -77,6 +81,12 @@ type vnic struct {
 type local struct {
 	vnic
 	pa uint16
+}
+
+// caKey is a CA in a routing domain.
+type caKey struct {
+	rd uint32
+	ca netip.Addr
 }
 
 // paKey is a PA, v4 mapped into v6: as a map's key, it is free of pointers.
@@ -111,10 +121,13 @@ func (c *Compiler) forget() {
 			table4:  newTable[slot4](1, golden),
 			table6:  newTable[slot6](1, golden),
 			macs:    newTable[slotMAC](1, golden),
+			owners4: newTable[slotPA4](1, golden),
+			owners6: newTable[slotPA6](1, golden),
 			subnets: newTable[subnetSlot](1, golden),
 		},
 		subnets:   map[policy.VSID]subnet{},
 		domains:   map[policy.RDID]uint32{},
+		owners:    map[caKey]paKey{},
 		locals:    newRoster[local](),
 		remotes:   newRoster[paKey](),
 		behind:    map[uint64]uint32{},
@@ -200,7 +213,7 @@ func (c *Compiler) Update(applied []policy.Change, b *policy.Book, d Devices, r 
 		}
 	}
 	next := *c.fib
-	c.fib = &next
+	c.was, c.fib = c.fib, &next
 	c.pages, c.domain = next.subnetPages.edit(), next.domains.edit()
 	c.changeSubnets(b, subnets)
 	if ports {
@@ -435,6 +448,9 @@ func (c *Compiler) changeRecord(r *policy.LookupRecord, deleted bool) {
 	case policy.L2Only:
 		e.Flags = L2Only
 	}
+	if r.UseVMMAC {
+		e.Flags |= OwnMAC
+	}
 	if r.Router() {
 		e.Flags = RouterCA
 		c.routers = append(c.routers, router{s, r.CA})
@@ -449,6 +465,15 @@ func (c *Compiler) changeRecord(r *policy.LookupRecord, deleted bool) {
 		return
 	}
 	c.edit(s.rd, r.CA, e, op)
+	if s.Mode != policy.Rewrite || e.Flags&RouterCA != 0 {
+		return
+	}
+	k, pa := caKey{s.rd, r.CA}, paKey(r.PA.As16())
+	if c.was == nil {
+		c.editOwner(pa, k, &e, put)
+	} else if _, known := c.owners[k]; !known || !deleted { // what took its place may come first
+		c.owners[k] = pa
+	}
 }
 
 // place has e refer to the PA its VM lives behind. drop undoes it.
@@ -509,6 +534,49 @@ func (c *Compiler) edit(rd uint32, ca netip.Addr, e Entry, op op) {
 	c.edits6 = append(c.edits6, edit[slot6]{slot6{hi, lo, rd, e}, op})
 }
 
+// editOwner changes what a PA of a rewrite subnet leads to (R6).
+func (c *Compiler) editOwner(pa paKey, k caKey, e *Entry, op op) {
+	if k.ca.Is4() {
+		ca := k.ca.As4()
+		o := Owner4{RD: k.rd, CA: binary.BigEndian.Uint32(ca[:]), Entry: *e}
+		c.owners4 = append(c.owners4, edit[slotPA4]{slotPA4{binary.BigEndian.Uint32(pa[12:]), o}, op})
+		return
+	}
+	o := Owner6{RD: k.rd, CA: k.ca.As16(), Entry: *e}
+	c.owners6 = append(c.owners6, edit[slotPA6]{slotPA6{binary.BigEndian.Uint64(pa[:8]), binary.BigEndian.Uint64(pa[8:]), o}, op})
+}
+
+// changeOwners brings the look-up by PA up to date with that by CA. PAs may have
+// gone from one record to another, in any order: all that goes, goes first.
+func (c *Compiler) changeOwners() {
+	f := c.fib
+	for k := range c.owners {
+		if e := c.was.Lookup(k.rd, k.ca); e.owner() {
+			c.editOwner(c.was.paOf(e), k, e, remove)
+		}
+	}
+	for k, pa := range c.owners {
+		if e := f.Lookup(k.rd, k.ca); e.owner() {
+			c.editOwner(pa, k, e, put)
+		}
+	}
+	f.owners4 = f.owners4.with(c.owners4, func(slotPA4) {})
+	f.owners6 = f.owners6.with(c.owners6, func(slotPA6) {})
+}
+
+// owner says whether e is a record that has its PA to itself (R6).
+func (e *Entry) owner() bool {
+	return e != nil && e.Mode == policy.Rewrite && e.Flags&RouterCA == 0
+}
+
+// paOf is the PA of e, which must not be RouterCA.
+func (f *FIB) paOf(e *Entry) paKey {
+	if e.Flags&LocalVM != 0 {
+		return paKey(f.PAs[f.Locals[e.Dest].PA].IP().As16())
+	}
+	return paKey(f.remotes[e.Dest].IP().As16())
+}
+
 // finish makes the next version of what was taken in: subnets says of each VSID
 // that changed whether it has a subnet now, ports and links whether those changed
 // under what there was already.
@@ -539,7 +607,14 @@ func (c *Compiler) finish(subnets map[policy.VSID]bool, ports, links bool, r Res
 	f.table6 = f.table6.with(c.edits6, func(s slot6) { c.drop(&s.Entry) })
 	f.macs = f.macs.with(c.macs, func(s slotMAC) { c.drop(&s.Entry) })
 	c.nameRouters()
+	c.changeOwners()
+	if pas := slices.Clone(f.PAs); c.dress(pas) {
+		f.PAs, links = pas, true
+	}
+	f.share()
 	c.edits4, c.edits6, c.macs, c.routers = nil, nil, nil, nil
+	c.owners4, c.owners6, c.was = nil, nil, nil
+	clear(c.owners)
 
 	f.Locals = indexed(&c.locals, f.Locals, ports, func(l local) Local {
 		port, ok := c.vnics[l.vnic]
@@ -561,10 +636,10 @@ func (c *Compiler) finish(subnets map[policy.VSID]bool, ports, links bool, r Res
 	}
 	f.remotes = indexed(&c.remotes, f.remotes, links, func(k paKey) Remote {
 		pa := netip.AddrFrom16(k).Unmap()
-		rem := Remote{Limit: ^uint16(0), way: c.way(pa, r)}
+		rem := Remote{Limit: Limits{^uint16(0), ^uint16(0)}, way: c.way(pa, r)}
 		rem.Addr, rem.V6 = flat(pa)
 		if mtu, known := c.pathMTU[k]; known {
-			rem.Limit = innerLimit(mtu, rem.V6)
+			rem.Limit = limits(mtu, rem.V6)
 		}
 		if !rem.V6 {
 			sum := uint32(k[12])<<8 + uint32(k[13]) + uint32(k[14])<<8 + uint32(k[15])

@@ -12,6 +12,7 @@
 //	VSID ──► Subnet{ports, PAs, routers}      where its broadcasts go (A20, A21), who speaks for it
 //	(VSID, MAC) ──► Entry                     VMs without a CA, gateways (L3, L10)
 //	(RD, prefix) ──► Entry of a gateway       what no record tells (L7)
+//	PA ──► Owner{RD, CA, Entry}               the VM that has a PA to itself (R6)
 //
 // PAs that have the same next hop from each PA of this host share a way, so that
 // a fabric with a PA for every VM costs a Remote for each, and no header.
@@ -53,11 +54,15 @@ type FIB struct {
 	table4      table[slot4]
 	table6      table[slot6]
 	macs        table[slotMAC]
+	owners4     table[slotPA4]
+	owners6     table[slotPA6]
 	subnets     table[subnetSlot]
 	subnetPages pages[Subnet]
 	domains     pages[domain]
 	remotes     []Remote // PAs of the fabric, by Entry.Dest
 	adjs        []Adj    // by Remote.way*len(PAs) + source PA
+	shared4     []shared4
+	shared6     []shared6
 	groups      []paGroup
 }
 
@@ -86,6 +91,21 @@ const (
 	RouterGuard
 )
 
+// Owner4 is the lookup record of a rewrite subnet that has an IPv4 PA, its alone
+// (R2, R6).
+type Owner4 struct {
+	RD uint32
+	CA uint32 // in host order, of the PA's family (R21)
+	Entry
+}
+
+// Owner6 is Owner4 for an IPv6 PA.
+type Owner6 struct {
+	CA [16]byte
+	RD uint32
+	Entry
+}
+
 // Entry is what a (routing domain, CA) resolves to: its lookup record.
 type Entry struct {
 	VSID  uint32
@@ -110,6 +130,7 @@ const (
 	RouterCA                        // the distributed router's address in VSID (P20); Dest means nothing
 	Wildcard                        // a gateway's MAC, whatever the CA (C1.1)
 	L2Only                          // a VM's MAC whose CA no record tells (C1.1)
+	OwnMAC                          // frames for the PA have the VM's MAC (R7)
 )
 
 // Local is a VM behind a PA of this host.
@@ -134,14 +155,28 @@ type Remote struct {
 	Addr  [16]byte // IPv4 in the first four bytes
 	V6    bool
 	Sum   uint16 // ones' complement sum of an IPv4 Addr
-	Limit uint16 // largest inner IP packet in bytes that the path was found to carry (M10); 0xffff: nothing was found
+	Limit Limits // what the path was found to carry (M10); 0xffff: nothing was found
 	way   uint32 // those with the same next hops have the same
 }
+
+// Limits are the largest IP packets of VMs in bytes, by mode (M5).
+type Limits [policy.NumModes]uint16
 
 // paGroup is a multicast group of PAs that this host receives (A20).
 type paGroup struct {
 	addr [16]byte
 	v6   bool
+}
+
+// shared4 is an IPv4 PA of this host that is no VM's alone.
+type shared4 struct {
+	addr uint32
+	at   uint16 // index into PAs
+}
+
+type shared6 struct {
+	addr [16]byte
+	at   uint16
 }
 
 // IP is the address in the form that people and configuration use.
@@ -182,7 +217,7 @@ type Adj struct {
 	State   AdjState
 	V6      bool
 	Port    uint16 // the uplink
-	Limit   uint16 // largest inner IP packet in bytes (M5)
+	Limit   Limits
 	NextHop uint32 // index into NextHops; NoRoute without one
 	Sum     uint32 // sum of the 16-bit words of the IPv4 header in Header
 }
@@ -212,6 +247,23 @@ func (f *FIB) Lookup(rd uint32, ca netip.Addr) *Entry {
 	}
 	b := ca.As16()
 	return f.Lookup6(rd, &b)
+}
+
+// Owner4 finds the VM that has an IPv4 PA to itself, wherever it lives, or nil (R5,
+// R6). pa is in host order.
+func (f *FIB) Owner4(pa uint32) *Owner4 {
+	if f.owners4.all == 0 {
+		return nil
+	}
+	return findOwner4(&f.owners4, pa)
+}
+
+// Owner6 is Owner4 for an IPv6 PA.
+func (f *FIB) Owner6(pa *[16]byte) *Owner6 {
+	if f.owners6.all == 0 {
+		return nil
+	}
+	return findOwner6(&f.owners6, pa)
 }
 
 // Domain is the routing domain of a VSID, 0 when no virtual subnet has it.
@@ -247,6 +299,12 @@ func (f *FIB) Adj(e *Entry, source uint16) *Adj {
 
 // Remote is the PA of e, which must be neither LocalVM nor RouterCA.
 func (f *FIB) Remote(e *Entry) *Remote { return &f.remotes[e.Dest] }
+
+// Limit is the largest IP packet in bytes that gets from a VM to that of e, which
+// must be neither LocalVM nor RouterCA, by way of a (M5).
+func (f *FIB) Limit(e *Entry, a *Adj) int {
+	return int(min(a.Limit[e.Mode], f.remotes[e.Dest].Limit[e.Mode]))
+}
 
 // Way is how PA source (an index into PAs) gets to a PA of the fabric, nil when no
 // record has that. It searches, for those who are not in a hurry.
@@ -302,6 +360,28 @@ func (f *FIB) BehindPA4(e *Entry, pa uint32) bool {
 	return !r.V6 && binary.BigEndian.Uint32(r.Addr[:]) == pa
 }
 
+// SharedPA4 finds the PA of this host with that address in host order, or None, among
+// those that are no VM's alone. There are few of these: a search in order is the
+// fastest there is.
+func (f *FIB) SharedPA4(pa uint32) uint16 {
+	for i := range f.shared4 {
+		if s := &f.shared4[i]; s.addr == pa {
+			return s.at
+		}
+	}
+	return None
+}
+
+// SharedPA6 is SharedPA4 for an IPv6 PA.
+func (f *FIB) SharedPA6(pa *[16]byte) uint16 {
+	for i := range f.shared6 {
+		if s := &f.shared6[i]; s.addr == *pa {
+			return s.at
+		}
+	}
+	return None
+}
+
 // LocalPA4 is LocalPA for an IPv4 PA in host order.
 func (f *FIB) LocalPA4(pa uint32) uint16 {
 	for i := range f.PAs {
@@ -313,7 +393,7 @@ func (f *FIB) LocalPA4(pa uint32) uint16 {
 }
 
 // LocalPA finds the PA of this host with that address, v4 in the first four
-// bytes, or None. Hosts have few PAs: a search in order is the fastest there is.
+// bytes, or None. It searches all, for control frames.
 func (f *FIB) LocalPA(pa *[16]byte, v6 bool) uint16 {
 	for i := range f.PAs {
 		if f.PAs[i].Addr == *pa && f.PAs[i].V6 == v6 {

@@ -28,7 +28,7 @@ func TestM10_P14FoundOut(t *testing.T) {
 	check := func(step string, f *fib.FIB, limit uint16, state fib.AdjState) {
 		t.Helper()
 		e := f.Lookup(f.Domain(6001), ca)
-		if got := f.Remote(e).Limit; got != limit {
+		if got := f.Remote(e).Limit[policy.NVGRE]; got != limit {
 			t.Errorf("%s: limit %d, want %d", step, got, limit)
 		}
 		if got := f.Adj(e, 0).State; got != state || f.PAs[0].Duplicate != (state == fib.AdjDuplicate) {

@@ -67,6 +67,7 @@ type links struct {
 type source struct {
 	prefix netip.Prefix
 	mtu    uint16
+	mac    packet.MAC // but for the MAC of a VM that uses its own (R7)
 }
 
 type route struct {
@@ -97,10 +98,12 @@ func (c *Compiler) changeSources(b *policy.Book) bool {
 				pa.MAC = f.Ports[pa.Port].MAC // W10
 			}
 		}
+		src.mac = pa.MAC
 		c.own[a.Prefix.Addr().As16()] = uint16(len(f.PAs))
 		f.PAs = append(f.PAs, pa)
 		c.sources = append(c.sources, src)
 	}
+	c.dress(f.PAs)
 	for o := range b.All(policy.KindProviderRoute) {
 		r := o.(policy.ProviderRoute)
 		c.routes = append(c.routes, route{c.portIndex(r.Port), r.Prefix, r.NextHop, r.Metric})
@@ -111,6 +114,47 @@ func (c *Compiler) changeSources(b *policy.Book) bool {
 	}
 	c.forgetWays()
 	return true
+}
+
+// dress gives PAs of this host the MACs of the VMs that they belong to and that use
+// their own (R7), and all others those they have otherwise. It reports whether that
+// changed any.
+func (c *Compiler) dress(pas []PA) (changed bool) {
+	for i := range pas {
+		mac := c.sources[i].mac
+		if e := c.fib.ownerOf(&pas[i]); e != nil && e.Flags&OwnMAC != 0 {
+			mac = e.MAC
+		}
+		changed = changed || mac != pas[i].MAC
+		pas[i].MAC = mac
+	}
+	return changed
+}
+
+// share lists the PAs of this host that are no VM's alone.
+func (f *FIB) share() {
+	f.shared4, f.shared6 = nil, nil
+	for i := range f.PAs {
+		switch pa := &f.PAs[i]; {
+		case f.ownerOf(pa) != nil:
+		case pa.V6:
+			f.shared6 = append(f.shared6, shared6{pa.Addr, uint16(i)})
+		default:
+			f.shared4 = append(f.shared4, shared4{binary.BigEndian.Uint32(pa.Addr[:]), uint16(i)})
+		}
+	}
+}
+
+// ownerOf is the record that has a PA of this host to itself, or nil.
+func (f *FIB) ownerOf(pa *PA) *Entry {
+	if pa.V6 {
+		if o := f.Owner6(&pa.Addr); o != nil {
+			return &o.Entry
+		}
+	} else if o := f.Owner4(binary.BigEndian.Uint32(pa.Addr[:])); o != nil {
+		return &o.Entry
+	}
+	return nil
 }
 
 // forgetWays is for when all ways are found anew.

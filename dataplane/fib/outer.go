@@ -1,6 +1,10 @@
 package fib
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"paca/dataplane/policy"
+)
 
 // Overheads of NVGRE in bytes of IP MTU: outer IP, GRE with key, inner Ethernet
 // (W19).
@@ -38,14 +42,15 @@ func (a *Adj) outer(src *PA, mtu uint16) {
 	a.Len = uint8(len(h))
 	a.V6 = src.V6
 	a.Port = src.Port
-	a.Limit = innerLimit(mtu, src.V6)
+	a.Limit = limits(mtu, src.V6)
 }
 
-// innerLimit is the largest inner IP packet in bytes that fits into an outer one of
-// mtu bytes (M5).
-func innerLimit(mtu uint16, v6 bool) uint16 {
+// limits are what fits into an outer IP packet of mtu bytes (M5); a rewritten packet
+// is that packet (R15).
+func limits(mtu uint16, v6 bool) Limits {
+	overhead := uint16(Overhead4)
 	if v6 {
-		return max(mtu, Overhead6) - Overhead6
+		overhead = Overhead6
 	}
-	return max(mtu, Overhead4) - Overhead4
+	return Limits{policy.NVGRE: max(mtu, overhead) - overhead, policy.Rewrite: mtu}
 }

@@ -157,7 +157,7 @@ func TestM1_M3_M5_W19Limit(t *testing.T) {
 		{9702, 0, "192.168.2.20", 9660},
 	} {
 		f := compile(outerPolicy(c.pa, c.mtu), hopMAC)
-		if got := f.Adj(f.Lookup4(1, 0x0a01010c), c.source).Limit; got != c.want {
+		if got := f.Adj(f.Lookup4(1, 0x0a01010c), c.source).Limit[policy.NVGRE]; got != c.want {
 			t.Errorf("MTU %d, to %s: limit %d, want %d", c.mtu, c.pa, got, c.want)
 		}
 	}

@@ -318,3 +318,54 @@ func (s slotMAC) empty() bool               { return s.key == 0 }
 func (s slotMAC) hash(spread uint64) uint64 { return mix(s.key^uint64(s.vsid)<<40, spread) }
 func (s slotMAC) same(o slotMAC) bool       { return s.key == o.key && s.vsid == o.vsid }
 func (s slotMAC) is(o slotMAC) bool         { return s.Entry.is(&o.Entry) }
+
+// slotPA4 gives a PA that a VM has to itself its record (R6).
+type slotPA4 struct {
+	pa uint32 // 0: empty
+	Owner4
+}
+
+func (s slotPA4) empty() bool               { return s.pa == 0 }
+func (s slotPA4) hash(spread uint64) uint64 { return mix(uint64(s.pa), spread) }
+func (s slotPA4) same(o slotPA4) bool       { return s.pa == o.pa }
+func (s slotPA4) is(o slotPA4) bool         { return s.RD == o.RD && s.CA == o.CA && s.Entry.is(&o.Entry) }
+
+// findOwner4 and findOwner6 are as find4 is, for tables that are not empty.
+func findOwner4(t *table[slotPA4], pa uint32) *Owner4 {
+	at, rest := bits.Mul64(mix(uint64(pa), t.spread), uint64(len(t.chunks)))
+	c := t.chunks[at]
+	for i := rest >> (64 - chunkBits); ; i++ {
+		s := &c[i%chunkSlots]
+		if s.pa == 0 {
+			return nil
+		}
+		if s.pa == pa {
+			return &s.Owner4
+		}
+	}
+}
+
+type slotPA6 struct {
+	hi, lo uint64 // PA, big-endian; 0: empty
+	Owner6
+}
+
+func (s slotPA6) empty() bool               { return s.hi == 0 && s.lo == 0 }
+func (s slotPA6) hash(spread uint64) uint64 { return hash6(0, s.hi, s.lo, spread) }
+func (s slotPA6) same(o slotPA6) bool       { return s.lo == o.lo && s.hi == o.hi }
+func (s slotPA6) is(o slotPA6) bool         { return s.RD == o.RD && s.CA == o.CA && s.Entry.is(&o.Entry) }
+
+func findOwner6(t *table[slotPA6], pa *[16]byte) *Owner6 {
+	hi, lo := binary.BigEndian.Uint64(pa[:8]), binary.BigEndian.Uint64(pa[8:])
+	at, rest := bits.Mul64(hash6(0, hi, lo, t.spread), uint64(len(t.chunks)))
+	c := t.chunks[at]
+	for i := rest >> (64 - chunkBits); ; i++ {
+		s := &c[i%chunkSlots]
+		if s.hi == 0 && s.lo == 0 {
+			return nil
+		}
+		if s.lo == lo && s.hi == hi {
+			return &s.Owner6
+		}
+	}
+}

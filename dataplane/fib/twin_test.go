@@ -222,6 +222,27 @@ func randomPA(r *rand.Rand) netip.Addr {
 	return netip.AddrFrom4([4]byte{192, 168, byte(r.IntN(4)), byte(1 + r.IntN(12))})
 }
 
+// randomPAFor is one for a record of a subnet, which if that is a rewrite subnet is of
+// the CA's family (R21) and nobody else's (R6); none, if that needs too much luck.
+func randomPAFor(r *rand.Rand, s *policy.Set, mode policy.Mode, ca netip.Addr) (pa netip.Addr, ok bool) {
+	pa = randomPA(r)
+	if b := pa.As16(); mode == policy.Rewrite && pa.Is4() && r.IntN(2) == 0 {
+		pa = netip.AddrFrom4([4]byte{192, 168, b[14], byte(20 + r.IntN(200))})
+	}
+	if mode == policy.Rewrite && pa.Is4() != ca.Is4() {
+		return pa, false
+	}
+	for _, o := range s.LookupRecords {
+		at := slices.IndexFunc(s.VirtualSubnets, func(vs policy.VirtualSubnet) bool { return vs.VSID == o.VSID })
+		if o.PA == pa && (mode == policy.Rewrite || s.VirtualSubnets[at].Mode == policy.Rewrite) {
+			return pa, false
+		}
+	}
+	return pa, true
+}
+
+var randomModes = []policy.Mode{policy.NVGRE, policy.NVGRE, policy.Rewrite}
+
 func randomMAC(r *rand.Rand) packet.MAC { return packet.MAC{2, 0, 0, 0, 0, byte(r.IntN(6))} }
 
 // randomSet is a policy that is valid and has little else to recommend it.
@@ -235,7 +256,7 @@ func randomSet(r *rand.Rand) *policy.Set {
 	for d := range 1 + r.IntN(5) {
 		for i := range 1 + r.IntN(6) {
 			vsid += policy.VSID(1 + r.IntN(100))
-			s.VirtualSubnets = append(s.VirtualSubnets, policy.VirtualSubnet{VSID: vsid, RDID: policy.RDID{byte(d + 1)}, Prefixes: []netip.Prefix{
+			s.VirtualSubnets = append(s.VirtualSubnets, policy.VirtualSubnet{VSID: vsid, RDID: policy.RDID{byte(d + 1)}, Mode: pick(r, randomModes), Prefixes: []netip.Prefix{
 				netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i)}), 24),
 				netip.PrefixFrom(netip.AddrFrom16([16]byte{0: 0xfd, 3: byte(i)}), 64),
 			}})
@@ -287,8 +308,13 @@ func randomSet(r *rand.Rand) *policy.Set {
 	wild := map[string]bool{} // which no look-up by CA may find
 	for range r.IntN(12) {
 		vs := pick(r, s.VirtualSubnets)
-		rec := policy.LookupRecord{VSID: vs.VSID, CA: unspecified(netip.PrefixFrom(randomCA(r), 8)), MAC: randomMAC(r), PA: randomPA(r), Type: pick(r, []policy.RecordType{policy.GatewayWildcard, policy.L2Only})}
-		if k := string(rec.Key()); !wild[k] {
+		rec := policy.LookupRecord{VSID: vs.VSID, CA: unspecified(netip.PrefixFrom(randomCA(r), 8)), MAC: randomMAC(r), Type: pick(r, []policy.RecordType{policy.GatewayWildcard, policy.L2Only})}
+		if vs.Mode == policy.Rewrite {
+			rec.Type = policy.L2Only // R25
+		}
+		pa, ok := randomPAFor(r, s, vs.Mode, rec.CA)
+		rec.PA = pa
+		if k := string(rec.Key()); !wild[k] && ok {
 			wild[k] = true
 			s.LookupRecords = append(s.LookupRecords, rec)
 		}
@@ -296,14 +322,19 @@ func randomSet(r *rand.Rand) *policy.Set {
 	seen := map[twinKey]bool{}
 	for range r.IntN(200) {
 		vs := pick(r, s.VirtualSubnets)
-		rec := policy.LookupRecord{VSID: vs.VSID, CA: randomCA(r), MAC: randomMAC(r), PA: randomPA(r)}
+		rec := policy.LookupRecord{VSID: vs.VSID, CA: randomCA(r), MAC: randomMAC(r)}
+		rec.UseVMMAC = vs.Mode == policy.Rewrite && r.IntN(2) == 0
 		k := twinKey{vs.RDID, rec.CA}
 		at := slices.IndexFunc(vs.Prefixes, func(p netip.Prefix) bool { return p.Contains(rec.CA) })
 		if at < 0 || seen[k] {
 			continue
 		}
 		if ca, _ := policy.RouterCA(vs.Prefixes[at]); rec.CA == ca {
-			rec.PA = policy.RouterPA
+			rec.PA, rec.UseVMMAC = policy.RouterPA, false
+		} else if pa, ok := randomPAFor(r, s, vs.Mode, rec.CA); ok {
+			rec.PA = pa
+		} else {
+			continue
 		}
 		seen[k] = true
 		s.LookupRecords = append(s.LookupRecords, rec)
@@ -341,7 +372,7 @@ func neighbors(port, vlan uint16, a netip.Addr) (packet.MAC, AdjState) {
 
 func TestTwin(t *testing.T) {
 	r := random(t)
-	states, hits, routed := map[AdjState]int{}, 0, 0
+	states, hits, routed, owned := map[AdjState]int{}, 0, 0, 0
 	for range 300 {
 		set := bookOf(randomSet(r)).Set() // with its lists in the order in which a Book has them
 		f, w := compile(set, neighbors), newTwin(set)
@@ -350,6 +381,7 @@ func TestTwin(t *testing.T) {
 		for range 400 {
 			hits += w.probe(t, f, r)
 			routed += w.checkRoute(t, f, r)
+			owned += w.checkOwner(t, f, r)
 		}
 		for s := range set.ProviderAddresses {
 			for _, rec := range w.records {
@@ -357,8 +389,8 @@ func TestTwin(t *testing.T) {
 			}
 		}
 	}
-	if routed < 100 {
-		t.Errorf("%d packets to gateways: the generator is too tame", routed)
+	if routed < 100 || owned < 1000 {
+		t.Errorf("%d packets to gateways, %d to a VM's own PA: the generator is too tame", routed, owned)
 	}
 	t.Logf("%d hits; adjacencies by state: %v", hits, states)
 	for s := AdjNoRoute; s <= AdjReady; s++ {
@@ -402,6 +434,9 @@ func (w *twin) checkPAs(t *testing.T, f *FIB, r *rand.Rand) {
 		if mac.IsZero() {
 			mac = w.set.Ports[port].MAC // W10
 		}
+		if rec := w.owner(a.Prefix.Addr()); rec != nil && rec.UseVMMAC {
+			mac = rec.MAC // R7
+		}
 		if got := f.PAs[i]; unflat(got.Addr, got.V6) != a.Prefix.Addr() || w.set.Ports[port].Name != a.Port || got.VLAN != a.VLAN || got.MAC != mac {
 			t.Fatalf("PA %v compiled to %v", a, got)
 		}
@@ -415,6 +450,12 @@ func (w *twin) checkPAs(t *testing.T, f *FIB, r *rand.Rand) {
 		}
 		if got := f.LocalPA(&b, v6); got != want {
 			t.Fatalf("local PA %v is %d, want %d", pa, got, want)
+		}
+		if w.owner(pa) != nil {
+			want = None
+		}
+		if got := shared(f, pa); got != want {
+			t.Fatalf("PA %v that is no VM's alone is %d, want %d", pa, got, want)
 		}
 	}
 }
@@ -468,7 +509,7 @@ func (w *twin) probe(t *testing.T, f *FIB, r *rand.Rand) int {
 		t.Fatalf("record %v compiled to %+v", rec, e)
 	}
 	own := w.localPA(rec.PA)
-	if (own >= 0) != (e.Flags == LocalVM) {
+	if (own >= 0) != (e.Flags&^OwnMAC == LocalVM) || rec.UseVMMAC != (e.Flags&OwnMAC != 0) {
 		t.Fatalf("record %v, local PA %d, compiled to %+v", rec, own, e)
 	}
 	if own >= 0 {
@@ -487,6 +528,62 @@ func (w *twin) probe(t *testing.T, f *FIB, r *rand.Rand) int {
 		}
 	}
 	return 1
+}
+
+// owner is the record of a rewrite subnet with that PA, or nil (R6).
+func (w *twin) owner(pa netip.Addr) *policy.LookupRecord {
+	for _, rec := range w.records {
+		if rec.PA == pa && w.subnets[rec.VSID].Mode == policy.Rewrite {
+			return rec
+		}
+	}
+	return nil
+}
+
+// checkOwner compares one random look-up by PA, and returns 1 for a hit (R6).
+func (w *twin) checkOwner(t *testing.T, f *FIB, r *rand.Rand) int {
+	t.Helper()
+	pa := randomPA(r)
+	if n := len(w.set.LookupRecords); n > 0 && r.IntN(2) == 0 {
+		pa = w.set.LookupRecords[r.IntN(n)].PA
+	}
+	rec := w.owner(pa)
+	rd, ca, e := owner(f, pa)
+	switch {
+	case rec == nil && e != nil, rec != nil && e == nil:
+		t.Fatalf("PA %v belongs to %+v, want %+v", pa, e, rec)
+	case rec == nil:
+		return 0
+	}
+	if want := lookup(f, rd, rec.CA); rd != f.Domain(uint32(rec.VSID)) || ca != rec.CA || *e != *want {
+		t.Fatalf("PA %v belongs to %v in domain %d, %+v; want %+v, %+v", pa, ca, rd, e, rec, want)
+	}
+	return 1
+}
+
+// shared asks f for a PA of this host, of either family, that is no VM's alone.
+func shared(f *FIB, pa netip.Addr) uint16 {
+	if b := pa.As16(); pa.Is6() {
+		return f.SharedPA6(&b)
+	}
+	b := pa.As4()
+	return f.SharedPA4(binary.BigEndian.Uint32(b[:]))
+}
+
+// owner asks f for a PA of either family.
+func owner(f *FIB, pa netip.Addr) (rd uint32, ca netip.Addr, e *Entry) {
+	if pa.Is4() {
+		b := pa.As4()
+		if o := f.Owner4(binary.BigEndian.Uint32(b[:])); o != nil {
+			return o.RD, addr4(o.CA), &o.Entry
+		}
+	} else {
+		b := pa.As16()
+		if o := f.Owner6(&b); o != nil {
+			return o.RD, netip.AddrFrom16(o.CA), &o.Entry
+		}
+	}
+	return 0, netip.Addr{}, nil
 }
 
 // checkAdj compares the way from PA s of this host to the PA of rec.

@@ -62,14 +62,22 @@ func content(f *FIB) []string {
 		add("port %d %+v", i, p)
 	}
 	for i, p := range f.PAs {
-		add("PA %d %+v", i, p)
+		add("PA %d %+v, shared at %d", i, p, shared(f, p.IP()))
 	}
+	owners := 0
 	entry := func(rd uint32, ca netip.Addr, e *Entry) {
 		at := fmt.Sprintf("%v in %d: VSID %d %v %v flags %d", ca, domain[rd], e.VSID, e.MAC, e.Mode, e.Flags)
+		if e.owner() {
+			pa := netip.AddrFrom16(f.paOf(e)).Unmap()
+			if inRD, has, o := owner(f, pa); o == nil || inRD != rd || has != ca || *o != *e {
+				add("%s IS NOT WHAT %v LEADS TO: %v in %d, %+v", at, pa, has, domain[inRD], o)
+			}
+			owners++
+		}
 		if f.Lookup(rd, ca) != e && *f.Lookup(rd, ca) != *e {
 			add("%s CANNOT BE FOUND", at)
 		}
-		switch e.Flags {
+		switch e.Flags &^ OwnMAC {
 		case LocalVM:
 			add("%s local %+v", at, f.Locals[e.Dest])
 		case RouterCA:
@@ -103,6 +111,9 @@ func content(f *FIB) []string {
 	}
 	if n += f.macs.all; n != f.Records() {
 		add("%d RECORDS COUNTED AS %d", n, f.Records())
+	}
+	if all := f.owners4.all + f.owners6.all; owners != all {
+		add("%d PAS OF %d RECORDS", all, owners)
 	}
 	slices.Sort(all)
 	return all
@@ -156,8 +167,14 @@ func randomChanges(r *rand.Rand, b *policy.Book, next *policy.Set) (all []policy
 			add(policy.Put, rec)
 		case k < 11 && len(now.LookupRecords) > 0:
 			rec := pick(r, now.LookupRecords)
-			if !rec.Router() {
+			if o := pick(r, now.LookupRecords); r.IntN(4) == 0 && !rec.Router() && !o.Router() { // two swap places
+				rec.PA, o.PA = o.PA, rec.PA
+				add(policy.Put, o)
+			} else if !rec.Router() {
 				rec.PA = randomPA(r)
+			}
+			if vs, _ := b.Subnet(rec.VSID); vs.Mode == policy.Rewrite && !rec.Router() && r.IntN(3) == 0 {
+				rec.UseVMMAC = !rec.UseVMMAC
 			}
 			add(policy.Put, rec)
 		case k < 15 && len(now.LookupRecords) > 0:

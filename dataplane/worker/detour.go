@@ -250,12 +250,12 @@ func (w *Worker) puntFor(port uint16, frame []byte) {
 
 // clamp lowers the maximum segment size of a TCP SYN to what fits into limit bytes
 // (M13).
-func (w *Worker) clamp(frame []byte, l *packet.Layout, limit uint16) {
-	overhead := uint16(packet.IPv4Len + packet.TCPLen)
+func (w *Worker) clamp(frame []byte, l *packet.Layout, limit int) {
+	overhead := packet.IPv4Len + packet.TCPLen
 	if l.EtherType == packet.EtherTypeIPv6 {
 		overhead = packet.IPv6Len + packet.TCPLen
 	}
-	if packet.ClampMSS(frame, l, limit-overhead) {
+	if packet.ClampMSS(frame, l, uint16(limit-overhead)) {
 		w.events[count.Clamped]++
 	}
 }

@@ -189,7 +189,7 @@ func (w *Worker) forward(f *fib.FIB, p *fib.Port, o *outbound, dst *fib.Entry, v
 	}
 	pa := f.Remote(dst)
 	if w.Router.ClampMSS && l.Proto == packet.ProtoTCP && l.L4 != 0 {
-		w.clamp(frame, l, min(v.Adj.Limit, pa.Limit))
+		w.clamp(frame, l, f.Limit(dst, v.Adj))
 	}
 	h := w.through(m, dst.Mode)
 	h.Entry, h.PA, h.Adj, h.Hash = dst, pa, v.Adj, packet.FlowHash(frame, l)
@@ -247,7 +247,7 @@ func (w *Worker) Decide(f *fib.FIB, p *fib.Port, src, dst *fib.Entry, size int) 
 	if adj.State != fib.AdjReady || w.Modes[dst.Mode] == nil {
 		return Verdict{Drop: w.unready(dst, adj), Adj: adj}
 	}
-	if limit := int(min(adj.Limit, f.Remote(dst).Limit)); size > limit {
+	if limit := f.Limit(dst, adj); size > limit {
 		return Verdict{Drop: count.MTUExceeded, Adj: adj, Limit: limit} // M5
 	}
 	return Verdict{Adj: adj} // L16

@@ -165,7 +165,7 @@ func (w *Worker) groupLimit(f *fib.FIB, s *fib.Subnet, to []fib.Entry, pa uint16
 	limit := 0xffff
 	for i := range to {
 		if adj := f.Adj(&to[i], pa); adj.State == fib.AdjReady {
-			limit = min(limit, int(adj.Limit), int(f.Remote(&to[i]).Limit))
+			limit = min(limit, f.Limit(&to[i], adj))
 		}
 	}
 	for _, port := range s.Ports {
