@@ -149,17 +149,13 @@ func checkLayout() error {
 			errs = append(errs, fmt.Errorf("%w: %s at %d of %d bytes, not at %d of %d", ErrLayout, f.Name, v.offset, v.size, f.Offset, f.Size))
 		}
 	}
-	ours := map[string]uint64{
-		"sizeof(struct rte_mbuf)":     uint64(mbuf.Size),
-		"RTE_PKTMBUF_HEADROOM":        mbuf.Headroom,
-		"RTE_MBUF_DEFAULT_BUF_SIZE":   mbuf.DefaultDataRoom,
-		"RTE_MBUF_F_RX_VLAN":          mbuf.RxVLAN,
-		"RTE_MBUF_F_RX_VLAN_STRIPPED": mbuf.RxVLANStripped,
-	}
 	constants := C.shim_constants(&n)
 	for _, v := range unsafe.Slice(constants, n) {
-		if name := C.GoString(v.name); ours[name] != uint64(v.offset) {
-			errs = append(errs, fmt.Errorf("%w: %s is %#x, not %#x", ErrLayout, name, v.offset, ours[name]))
+		theirs[C.GoString(v.name)] = v
+	}
+	for _, c := range mbuf.Constants() {
+		if v, ok := theirs[c.Name]; !ok || uint64(v.offset) != c.Value {
+			errs = append(errs, fmt.Errorf("%w: %s is %#x, not %#x", ErrLayout, c.Name, v.offset, c.Value))
 		}
 	}
 	return errors.Join(errs...)

@@ -43,15 +43,45 @@ func (h *Heap) Alloc(pkts []*Mbuf) bool {
 	return true
 }
 
+// Packet makes a packet of b in as many segments as there are sizes, and more, of
+// the last size, if those do not suffice; nil if the pool has too few buffers or
+// they have too little room.
+func (h *Heap) Packet(b []byte, sizes ...int) *Mbuf {
+	var head *Mbuf
+	for i := 0; head == nil || len(b) > 0; i++ {
+		var m [1]*Mbuf
+		ok := h.Alloc(m[:])
+		if ok {
+			n := min(sizes[min(i, len(sizes)-1)], len(b))
+			ok = m[0].SetData(b[:n])
+			b = b[n:]
+			if head == nil {
+				head = m[0]
+			} else {
+				head.Join(m[0])
+			}
+		}
+		if !ok {
+			if head != nil {
+				h.Free([]*Mbuf{head})
+			}
+			return nil
+		}
+	}
+	return head
+}
+
 // Free gives packets of this pool back, with all their segments.
 func (h *Heap) Free(pkts []*Mbuf) {
 	for _, m := range pkts {
-		if m.refcnt > 1 { // shared, and so of one segment
-			m.refcnt--
-			continue
-		}
-		for s := m; s != nil; s = s.Next() {
-			h.free = append(h.free, s)
+		for m != nil {
+			next := m.Next()
+			if m.refcnt > 1 {
+				m.refcnt--
+			} else {
+				h.free = append(h.free, m)
+			}
+			m = next
 		}
 	}
 }

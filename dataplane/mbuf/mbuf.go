@@ -48,12 +48,6 @@ type Mbuf struct {
 	_         [9]uint32 // dynfield1
 }
 
-// Receive flags of Flags (RTE_MBUF_F_RX_…).
-const (
-	RxVLAN         uint64 = 1 << 0 // VLANTCI is valid
-	RxVLANStripped uint64 = 1 << 6 // the tag is not in the data any more
-)
-
 // Data returns the bytes of the first segment. The slice is valid until the
 // buffer is sent, freed or changed in length; nothing is copied.
 func (m *Mbuf) Data() []byte {
@@ -80,22 +74,23 @@ func (m *Mbuf) Join(tail *Mbuf) {
 	m.pktLen += tail.pktLen
 }
 
-// Share adds n owners to a single-segment packet. Each of them only reads it, and
-// hands it to Tx or Free like its own; it is free when the last one did.
-func (m *Mbuf) Share(n int) { m.refcnt += uint16(n) }
+// Share adds n owners to a packet. Each of them only reads it, and hands it to Tx or
+// Free like its own; it is free when the last one did.
+func (m *Mbuf) Share(n int) {
+	for ; m != nil; m = m.Next() {
+		m.refcnt += uint16(n)
+	}
+}
 
-// Flags are the offload flags, RTE_MBUF_F_*.
-func (m *Mbuf) Flags() uint64 { return m.olFlags }
+// Shared says that others read this buffer too: it must not be written.
+func (m *Mbuf) Shared() bool { return m.refcnt != 1 }
 
-// SetFlags replaces the offload flags.
-func (m *Mbuf) SetFlags(f uint64) { m.olFlags = f }
-
-// VLANTCI is the tag control information a driver stripped or shall insert, in
-// host order; it means nothing unless Flags says so.
-func (m *Mbuf) VLANTCI() uint16 { return m.vlanTCI }
-
-// PacketType is the driver's RTE_PTYPE_* verdict.
-func (m *Mbuf) PacketType() uint32 { return m.ptype }
+// JoinAfter is Join for who knows the last segment of m.
+func (m *Mbuf) JoinAfter(last, tail *Mbuf) {
+	last.next = unsafe.Pointer(tail)
+	m.nbSegs += tail.nbSegs
+	m.pktLen += tail.pktLen
+}
 
 // Prepend makes n bytes of room in front of the data and returns the data with
 // the new bytes, whose content is undefined, first. It returns nil and changes
@@ -108,6 +103,14 @@ func (m *Mbuf) Prepend(n int) []byte {
 	m.dataLen += uint16(n)
 	m.pktLen += uint32(n)
 	return m.Data()
+}
+
+// AppendTo appends the packet's bytes, of all its segments, to b.
+func (m *Mbuf) AppendTo(b []byte) []byte {
+	for ; m != nil; m = m.Next() {
+		b = append(b, m.Data()...)
+	}
+	return b
 }
 
 // Adj takes n bytes off the front. It reports false, and changes nothing, when
@@ -155,7 +158,7 @@ func (m *Mbuf) Tailroom() int { return int(m.bufLen) - int(m.dataOff) - int(m.da
 func (m *Mbuf) Reset() {
 	m.dataOff = min(Headroom, m.bufLen)
 	m.nbSegs = 1
-	m.olFlags = 0
+	m.SetFlags(0)
 	m.ptype = 0
 	m.pktLen = 0
 	m.dataLen = 0

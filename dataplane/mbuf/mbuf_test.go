@@ -69,3 +69,86 @@ func TestAllocFree(t *testing.T) {
 		t.Errorf("%v allocations per burst", n)
 	}
 }
+
+func TestPacketOfSegments(t *testing.T) {
+	h := NewHeap(4, Headroom+64)
+	b := []byte("a packet in pieces of many sizes")
+	for _, sizes := range [][]int{{64}, {10, 22}, {1, 11}, {31, 1}, {20, 0, 12}} {
+		m := h.Packet(b, sizes...)
+		if m == nil || m.Len() != len(b) || !bytes.Equal(m.AppendTo(nil), b) {
+			t.Fatalf("%v: %+v", sizes, m)
+		}
+		if n := len(m.Data()); n != min(sizes[0], len(b)) {
+			t.Errorf("%v: %d bytes in the first segment", sizes, n)
+		}
+		m.Share(1)
+		if !m.Shared() {
+			t.Error("not shared")
+		}
+		h.Free([]*Mbuf{m})
+		if h.Available() == 4 || m.Shared() || !bytes.Equal(m.AppendTo(nil), b) {
+			t.Errorf("%v: %d buffers free while one owner is left", sizes, h.Available())
+		}
+		h.Free([]*Mbuf{m})
+		if h.Available() != 4 {
+			t.Errorf("%v: %d of 4 buffers back", sizes, h.Available())
+		}
+	}
+	if h.Packet(b, 5) != nil || h.Packet(make([]byte, 100), 10, 90) != nil || h.Available() != 4 {
+		t.Errorf("a packet that does not fit; %d of 4 buffers back", h.Available())
+	}
+}
+
+// O20: each length in its field, as wide as that, and none in another's.
+func TestO20TxOffload(t *testing.T) {
+	h := NewHeap(1, Headroom+64)
+	m := h.Packet(nil, 0)
+	for _, o := range []TxOffload{
+		{L2Len: 127}, {L3Len: 511}, {L4Len: 255}, {SegmentSize: 65535}, {OuterL3Len: 511}, {OuterL2Len: 127},
+		{L2Len: 22, L3Len: 20, L4Len: 32, SegmentSize: 1406, OuterL3Len: 20, OuterL2Len: 14},
+		{L2Len: 127, L3Len: 511, L4Len: 255, SegmentSize: 65535, OuterL3Len: 511, OuterL2Len: 127},
+	} {
+		if !m.SetTxOffload(o) || m.TxOffload() != o {
+			t.Errorf("%+v became %+v", o, m.TxOffload())
+		}
+	}
+	before := m.TxOffload()
+	for _, o := range []TxOffload{{L2Len: 128}, {L3Len: 512}, {OuterL3Len: 512}, {OuterL2Len: 128}} {
+		if m.SetTxOffload(o) || m.TxOffload() != before {
+			t.Errorf("%+v fits", o)
+		}
+	}
+	m.Reset()
+	if m.TxOffload() != (TxOffload{}) {
+		t.Error("lengths survive Reset")
+	}
+}
+
+// A buffer whose memory is another's stays one, or the library would free what
+// it does not own.
+func TestFlagsOfTheBufferStay(t *testing.T) {
+	h := NewHeap(1, Headroom+64)
+	m := h.Packet(nil, 0)
+	m.olFlags = external
+	m.SetFlags(TxIPv4 | indirect)
+	if m.Flags() != TxIPv4|external {
+		t.Errorf("flags %#x", m.Flags())
+	}
+	m.Reset()
+	if m.Flags() != external {
+		t.Errorf("flags %#x after Reset", m.Flags())
+	}
+}
+
+func TestConstantsAreTold(t *testing.T) {
+	seen := map[string]bool{}
+	for _, c := range Constants() {
+		if seen[c.Name] {
+			t.Errorf("%s twice", c.Name)
+		}
+		seen[c.Name] = true
+	}
+	if TxMask&(external|indirect) != 0 || TxMask&(RxLRO|RxL4ChecksumMask|RxIPChecksumMask) != 0 {
+		t.Error("transmit flags overlap others")
+	}
+}
