@@ -14,7 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -624,20 +624,22 @@ func TestSetTwice(t *testing.T) {
 	}
 }
 
-// moving is a host on which policy moves when records were listed, but once.
+// moving is a host on which policy moves when records were listed for the nth time,
+// the first unless told otherwise.
 type moving struct {
 	*servertest.Host
-	once sync.Once
+	nth  int32
+	seen atomic.Int32
 	move policy.Change
 }
 
 func (m *moving) LookupRecords(match server.Match) iter.Seq[*pacav1.LookupRecord] {
 	found := slices.Collect(m.Host.LookupRecords(match))
-	m.once.Do(func() {
+	if m.seen.Add(1) == max(1, m.nth) {
 		if _, _, err := m.Apply(context.Background(), []policy.Change{m.move}, false, 0); err != nil {
 			panic(err)
 		}
-	})
+	}
 	return slices.Values(found)
 }
 

@@ -220,6 +220,7 @@ func TestL18_P20ExternalRouter(t *testing.T) {
 	judged(t, outside, []outcome{
 		{"switched off under it", []Change{{Put, Global{}}}, "global[0].use_external_router (L18)", ErrInUse},
 		{"switched off under it, and it stays", []Change{{Put, router}, {Put, Global{}}}, "global[1].use_external_router (L18)", ErrInUse},
+		{"its virtual subnet grows", []Change{{Put, VirtualSubnet{VSID: 6002, RDID: blue, Prefixes: prefixes("10.1.2.0/24", "10.1.9.0/24")}}}, "", nil},
 		{"it goes, too", []Change{{Put, Global{}}, {Delete, router}}, "", nil},
 		{"it moves only", []Change{{Put, Global{}}, {Put, LookupRecord{VSID: 6002, CA: router.CA, MAC: router.MAC, PA: addr("192.168.1.10")}}}, "lookup_record[1].ca (P20)", nil},
 		{"its prefix goes", []Change{{Put, Global{}}, {Put, VirtualSubnet{VSID: 6002, RDID: blue, Prefixes: prefixes("10.1.0.0/24", "10.1.2.0/25", "10.1.2.128/25")}}}, "global[0].use_external_router (L18); virtual_subnet[1].vsid (P20)", ErrInUse},
