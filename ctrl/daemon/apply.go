@@ -17,7 +17,11 @@ type request struct {
 	dryRun  bool
 	expect  uint64 // revision, 0 for any
 	ports   bool   // some of the changes are of ports
+	alone   bool   // it must be judged by what is in force: see applyAll
 	done    chan outcome
+
+	// decide, if there is one, makes the changes when their turn has come.
+	decide func(*policy.Book) ([]policy.Change, error)
 }
 
 type outcome struct {
@@ -33,25 +37,41 @@ const maxBatch = 256
 // Apply implements server.Policy: it queues a change set and waits for its
 // outcome. ctx may end the queueing, not what is queued.
 func (h *host) Apply(ctx context.Context, changes []policy.Change, dryRun bool, expect uint64) (uint64, []policy.Change, error) {
-	r := &request{changes, dryRun, expect, hasPort(changes), make(chan outcome, 1)}
-	stopping := fmt.Errorf("%w: pacad is stopping", server.ErrUnavailable)
+	r := &request{changes: changes, dryRun: dryRun, expect: expect, done: make(chan outcome, 1)}
+	r.ports, r.alone = kinds(changes)
+	if err := h.submit(ctx, r); err != nil {
+		return 0, nil, err
+	}
+	o := h.wait(r)
+	return o.revision, o.applied, o.err
+}
+
+var errStopping = fmt.Errorf("%w: pacad is stopping", server.ErrUnavailable)
+
+// submit queues a request, unless ctx ends before there is room.
+func (h *host) submit(ctx context.Context, r *request) error {
 	select {
 	case h.requests <- r:
+		return nil
 	case <-h.stopped:
-		return 0, nil, stopping
+		return errStopping
 	case <-ctx.Done():
-		return 0, nil, ctx.Err()
+		return ctx.Err()
 	}
+}
+
+// wait waits for what comes of a queued request.
+func (h *host) wait(r *request) outcome {
 	select {
 	case o := <-r.done:
-		return o.revision, o.applied, o.err
+		return o
 	case <-h.stopped:
 	}
 	select {
 	case o := <-r.done: // it was the last
-		return o.revision, o.applied, o.err
+		return o
 	default:
-		return 0, nil, stopping
+		return outcome{err: errStopping}
 	}
 }
 
@@ -77,9 +97,11 @@ func (h *host) applyAll(ctx context.Context) {
 				more = false
 			}
 		}
-		// A set that changes ports goes by itself: devices take their time.
+		// A set that changes ports goes by itself: devices take their time. So does
+		// one that takes L2Only records away, for what was learned goes with them,
+		// and host.control.guests know of what is in force.
 		for len(batch) > 0 {
-			n := slices.IndexFunc(batch, func(r *request) bool { return r.ports })
+			n := slices.IndexFunc(batch, func(r *request) bool { return r.alone })
 			switch n {
 			case -1:
 				n = len(batch)
@@ -92,15 +114,28 @@ func (h *host) applyAll(ctx context.Context) {
 	}
 }
 
-func hasPort(changes []policy.Change) bool {
-	return slices.ContainsFunc(changes, func(c policy.Change) bool { return c.Object != nil && c.Object.Kind() == policy.KindPort })
+// kinds says whether changes are of ports, and whether they may take from this host
+// what was learned of its VMs (A17).
+func kinds(changes []policy.Change) (ports, alone bool) {
+	for i := range changes {
+		switch o := changes[i].Object.(type) {
+		case policy.Port:
+			return true, true
+		case policy.LookupRecord:
+			alone = alone || changes[i].Verb == policy.Delete && o.CA.IsUnspecified()
+		}
+	}
+	return false, alone
 }
 
 // apply brings a batch into force: each set by itself into the Book, or refused;
 // then all of them durable; then in force for the workers, at once; then
 // acknowledged. Nobody sees the Book between the first and the second, and only
-// this goroutine changes it. A batch with a set that changes ports has no other.
+// this goroutine changes it. A batch with a set that goes alone has no other.
 func (h *host) apply(batch []*request) {
+	if r := batch[0]; r.alone {
+		r.changes = append(slices.Clip(r.changes), h.control.guests.forsaken(h.book, r.changes)...)
+	}
 	opened, err := h.plugIn(batch[0])
 	if err != nil {
 		batch[0].done <- outcome{h.revision, nil, err}
@@ -114,6 +149,11 @@ func (h *host) apply(batch []*request) {
 	for i, r := range batch {
 		o := &outcomes[i]
 		o.revision = h.revision + uint64(len(sets))
+		if r.decide != nil {
+			if r.changes, o.err = r.decide(h.book); o.err != nil {
+				continue
+			}
+		}
 		switch {
 		case r.expect != 0 && r.expect != o.revision:
 			o.err = fmt.Errorf("%w: expected revision %d, policy is at %d", server.ErrConflict, r.expect, o.revision)
@@ -239,6 +279,7 @@ func (h *host) publish(applied []policy.Change) {
 	f := h.compiler.Update(applied, h.book, h.devices(), h.control.resolve)
 	f.Version = old.Version + 1
 	h.fib.Store(f)
+	h.control.notify(h.control.guests.update(h.book, applied)...)
 	if !slices.Equal(old.PAs, f.PAs) {
 		h.staticNeighbors()
 		h.control.assign(time.Now(), old.PAs)

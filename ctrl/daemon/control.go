@@ -29,6 +29,7 @@ type control struct {
 
 	republish func()                 // has the policy goroutine publish what is known by now; must not block
 	notify    func(...server.Notice) // tells who watches; must not block
+	proposals chan proposal          // see propose
 	testing   chan struct{}          // full while a path is tested
 
 	mu      sync.Mutex // of what follows, and of who publishes
@@ -42,6 +43,16 @@ type control struct {
 	facts   facts
 	news    bool      // there are facts that republish was not called for
 	told    time.Time // when it was called last
+
+	// What comes from VMs and from other hosts, and how much of it.
+	guests    guests
+	nve       *nve
+	asking    buckets[uint16] // DHCP, by port
+	learning  buckets[uint16] // CAs, by port
+	leases    leases
+	noticed   recent[server.Notice]
+	logged    bucket
+	whispered bucket
 }
 
 // newControl makes the control plane of a host that has no FIB yet, nor workers.
@@ -50,6 +61,7 @@ func newControl(f *atomic.Pointer[fib.FIB], log *slog.Logger, cfg neigh.Config, 
 		fib:       f,
 		wake:      make(chan struct{}, 1),
 		log:       log,
+		proposals: make(chan proposal, maxBatch),
 		republish: republish,
 		notify:    notify,
 		testing:   make(chan struct{}, 1),
@@ -58,6 +70,8 @@ func newControl(f *atomic.Pointer[fib.FIB], log *slog.Logger, cfg neigh.Config, 
 		claimed:   map[claim]time.Time{},
 		states:    map[neigh.Key]neigh.AddressState{},
 		facts:     newFacts(),
+		nve:       newNVE(),
+		leases:    leases{},
 	}
 }
 

@@ -139,6 +139,7 @@ func (h *host) claimSocket(context.Context) error {
 		default: // it is about to publish anyway
 		}
 	}, h.notices.publish)
+	h.control.nve.act = h.conf.NVGRE.ControlMessages == conf.ControlMessagesAct
 	s := server.New((*report)(h), h, h.log)
 	h.atEnd(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -351,6 +352,7 @@ func (h *host) buffers(room int) int {
 // compile makes the first FIB.
 func (h *host) compile(context.Context) error {
 	h.staticNeighbors()
+	h.control.guests.read(h.book)
 	h.fib.Store(h.compiler.Compile(h.book, h.devices(), h.control.resolve))
 	return nil
 }
@@ -453,6 +455,7 @@ func (h *host) startControl(context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { h.control.run(ctx) })
 	running.Go(func() { h.applyAll(ctx) })
+	running.Go(func() { h.proposeAll(ctx) })
 	h.atEnd(func() { cancel(); running.Wait() })
 	return nil
 }

@@ -1,13 +1,333 @@
 package daemon
 
 import (
+	"context"
+	"errors"
+	"net/netip"
 	"time"
 
+	"paca/ctrl/server"
+	"paca/dataplane/fib"
+	"paca/dataplane/neigh"
+	"paca/dataplane/packet"
+	"paca/dataplane/policy"
+	"paca/dataplane/respond/dhcp"
 	"paca/dataplane/worker"
 )
 
-// learnCA takes in what tells of the CA of a VM with an L2Only record (A16).
-func (c *control) learnCA(now time.Time, p *worker.ControlFrame) {}
+// sighting is what a frame tells of a VM's CA (A16).
+type sighting struct {
+	vnic
+	ca netip.Addr
+	// firm: the frame may take the CA from another VM that was seen with it: a DHCP
+	// server gave it, or its new owner announces it (A12).
+	firm  bool
+	lease time.Duration // that the server gave it for; 0: nothing is said of an end
+}
 
-// missed takes in a frame from a VM for a CA without a record (L13).
-func (c *control) missed(now time.Time, p *worker.ControlFrame) {}
+// learnRate is how much may be learned of one port: each costs a write to disk.
+var learnRate = rate{burst: 32, perSecond: 10}
+
+// learnCA takes in what tells of the CA of a VM with an L2Only record (A16).
+func (c *control) learnCA(now time.Time, p *worker.ControlFrame) {
+	f, frame := c.fib.Load(), p.Bytes()
+	vm := vmPort(f, p.Port)
+	var l packet.Layout
+	if vm == nil || packet.Parse(frame, &l) != packet.OK {
+		return
+	}
+	s, ok := sight(frame, &l, vm)
+	if !ok {
+		return
+	}
+	if e := f.Lookup(vm.RD, s.ca); e != nil && e.VSID == vm.VSID && e.MAC == s.mac && e.Flags&fib.LocalVM != 0 {
+		c.leases.take(now, &s) // known by now, and perhaps renewed
+		return
+	}
+	if !c.learning.take(now, p.Port, learnRate) {
+		return
+	}
+	c.leases.take(now, &s)
+	c.propose(proposal{vnic: s.vnic, decide: func(b *policy.Book) ([]policy.Change, error) {
+		have, limit := c.guests.learned(s.vnic)
+		return s.decide(b, have, limit)
+	}})
+}
+
+// sight reads an untagged ARP or ND frame from the VM behind p, or a DHCP server's
+// message to it.
+func sight(frame []byte, l *packet.Layout, p *fib.Port) (s sighting, ok bool) {
+	s.vnic = vnic{policy.VSID(p.VSID), p.MAC}
+	if packet.DHCPServer(frame, l) {
+		ca, mac, lease, ok := dhcp.Ack(frame, l)
+		s.ca, s.firm, s.lease = ca, true, lease
+		return s, ok && mac == p.MAC && concrete(ca)
+	}
+	m, ok := neigh.Classify(frame, l)
+	if !ok || packet.Ethernet(frame).Src() != p.MAC || m.SenderMAC != p.MAC && !m.SenderMAC.IsZero() {
+		return s, false
+	}
+	s.ca = m.Sender
+	switch m.Kind {
+	case neigh.ARPRequest:
+		s.firm = m.Sender == m.Target
+	case neigh.ARPReply:
+		s.firm = m.Sender == m.Target || !m.Solicited
+	case neigh.NA:
+		s.firm = m.Override && !m.Solicited
+	}
+	return s, concrete(s.ca)
+}
+
+// concrete says whether a CA may be one VM's. Probes for duplicates come from none,
+// and link-local addresses have no records (A11).
+func concrete(ca netip.Addr) bool {
+	return ca.IsValid() && !ca.IsUnspecified() && !ca.IsMulticast() && !ca.IsLoopback() && !ca.IsLinkLocalUnicast() && !ca.Is4In6()
+}
+
+// Why nothing is learned.
+var (
+	errLearnLimit = errors.New("as many CAs were learned of the port as dynamic_ip_limit allows (L32)")
+	errLearnOther = errors.New("another VM was seen with the CA, and nothing announces that it moved (A12)")
+	errLearnL2    = errors.New("the VM has no L2Only record behind a PA of this host (A15)")
+	errLearnWhere = errors.New("no VM of the virtual subnet may have the CA (P11, P20)")
+	errLearnFixed = errors.New("the CA has a record that was not learned (A17)")
+)
+
+// decide says what policy becomes of what was seen, given how many CAs of the VM
+// were learned and how many may be: nothing if it knows already, and an error if
+// it must not be.
+func (s *sighting) decide(b *policy.Book, have, limit int) ([]policy.Change, error) {
+	vs, ok := b.Subnet(s.vsid)
+	l2, isL2 := l2Only(b, s.vnic, s.ca.Is6())
+	switch {
+	case !ok || !isL2 || !assigned(b, l2.PA):
+		return nil, errLearnL2
+	case !habitable(&vs, s.ca):
+		return nil, errLearnWhere
+	}
+	record := policy.LookupRecord{VSID: s.vsid, CA: s.ca, MAC: s.mac, PA: l2.PA, Type: policy.Dynamic}
+	put := policy.Change{Verb: policy.Put, Object: record}
+	old, held := b.Holder(s.vsid, s.ca)
+	switch {
+	case held && old.Type != policy.Dynamic:
+		if old.MAC == s.mac {
+			return nil, nil
+		}
+		return nil, errLearnFixed
+	case held && old.MAC == s.mac:
+		if old.PA == l2.PA {
+			return nil, nil
+		}
+		old.PA = l2.PA // the VM came here from another host, which had learned it
+		return []policy.Change{{Verb: policy.Put, Object: old}}, nil
+	case held && !s.firm:
+		return nil, errLearnOther
+	case have >= limit:
+		return nil, errLearnLimit
+	case held:
+		return []policy.Change{{Verb: policy.Delete, Object: old}, put}, nil
+	}
+	return []policy.Change{put}, nil
+}
+
+// l2Only is the L2Only record of a VM for one IP family (P7).
+func l2Only(b *policy.Book, v vnic, v6 bool) (policy.LookupRecord, bool) {
+	ca := netip.IPv4Unspecified()
+	if v6 {
+		ca = netip.IPv6Unspecified()
+	}
+	o, _ := b.Get(policy.RecordKey(v.vsid, ca, v.mac))
+	r, ok := o.(policy.LookupRecord)
+	return r, ok && r.Type == policy.L2Only
+}
+
+// assigned says whether a PA is this host's.
+func assigned(b *policy.Book, pa netip.Addr) bool {
+	_, ok := b.Get(policy.ProviderAddress{Prefix: netip.PrefixFrom(pa, pa.BitLen())}.Key())
+	return ok
+}
+
+// habitable says whether a VM of the virtual subnet may have the CA: one of its
+// prefixes has it, and it is neither the router's nor that of the prefix itself
+// nor, of IPv4, the broadcast's.
+func habitable(vs *policy.VirtualSubnet, ca netip.Addr) bool {
+	for _, p := range vs.Prefixes {
+		if !p.Contains(ca) {
+			continue
+		}
+		router, ok := policy.RouterCA(p)
+		if !ok {
+			return true // all of two addresses are hosts', or the only one is
+		}
+		return ca != router && ca != p.Addr() && !(ca.Is4() && !p.Contains(ca.Next()))
+	}
+	return false
+}
+
+// leases are when what DHCP servers gave to VMs of this host ends (A17). They do not
+// outlive the process: what was learned then stays until the VM goes, or another
+// VM comes with its CA.
+type leases map[spot]lease
+
+type lease struct {
+	mac   packet.MAC
+	until time.Time
+}
+
+// maxLeases bounds them; what there is no room for does not end.
+const maxLeases = 4096
+
+// take takes in a lease that was given or renewed. It is given some more time than
+// it has: a VM that renews late, or whose server's answer was lost on the way to
+// the control plane, must not lose its CA for that.
+func (l leases) take(now time.Time, s *sighting) {
+	at := spot{s.vsid, s.ca}
+	if _, known := l[at]; s.lease > 0 && (known || len(l) < maxLeases) {
+		l[at] = lease{s.mac, now.Add(s.lease + s.lease/8)}
+	}
+}
+
+// ended takes out the leases that ended, and proposes that what they were for goes.
+func (l leases) ended(now time.Time) (all []proposal) {
+	for at, given := range l {
+		if now.Before(given.until) {
+			continue
+		}
+		delete(l, at)
+		all = append(all, proposal{vnic{at.vsid, given.mac}, func(b *policy.Book) ([]policy.Change, error) {
+			r, ok := b.Holder(at.vsid, at.ca)
+			if !ok || r.Type != policy.Dynamic || r.MAC != given.mac || !assigned(b, r.PA) {
+				return nil, nil
+			}
+			return []policy.Change{{Verb: policy.Delete, Object: r}}, nil
+		}})
+	}
+	return all
+}
+
+// proposal is a change of policy that this host comes to by itself.
+type proposal struct {
+	vnic // whom it is about: one at a time
+	// decide makes the set when its turn has come, in the goroutine that changes
+	// policy: what is right depends on what policy is then.
+	decide func(*policy.Book) ([]policy.Change, error)
+}
+
+// propose never blocks: what there is no room for is seen or told again.
+func (c *control) propose(p proposal) {
+	select {
+	case c.proposals <- p:
+	default:
+	}
+}
+
+// leasePause is how often leases are looked at.
+const leasePause = 10 * time.Second
+
+// proposeAll takes proposals the way that all change of policy goes, many at a
+// time, of each VM one: the next is judged by what policy became of it (L32).
+func (h *host) proposeAll(ctx context.Context) {
+	var waiting []proposal
+	ends := time.NewTicker(leasePause)
+	defer ends.Stop()
+	for {
+		if len(waiting) == 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case p := <-h.control.proposals:
+				waiting = append(waiting, p)
+			case now := <-ends.C:
+				h.control.mu.Lock()
+				waiting = h.control.leases.ended(now)
+				h.control.mu.Unlock()
+				continue
+			}
+		}
+		for more := true; more && len(waiting) < maxBatch; {
+			select {
+			case p := <-h.control.proposals:
+				waiting = append(waiting, p)
+			default:
+				more = false
+			}
+		}
+		sent := map[vnic]*request{}
+		var rest []proposal
+		for _, p := range waiting {
+			if sent[p.vnic] != nil {
+				rest = append(rest, p)
+				continue
+			}
+			r := &request{decide: p.decide, done: make(chan outcome, 1)}
+			if err := h.submit(ctx, r); err != nil {
+				return // the host is stopping
+			}
+			sent[p.vnic] = r
+		}
+		waiting = rest
+		for v, r := range sent {
+			h.proposed(v, h.wait(r))
+		}
+	}
+}
+
+// proposed tells what came of a proposal. What it did to the CAs of VMs is told
+// when it is in force.
+func (h *host) proposed(of vnic, o outcome) {
+	c := h.control
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	switch {
+	case o.err == errStopping:
+	case errors.Is(o.err, server.ErrUnavailable):
+		if c.logged.take(now, logRate) {
+			c.log.Error("what was learned cannot be kept", "vsid", of.vsid, "mac", of.mac, "error", o.err)
+		}
+	case errors.Is(o.err, errLearnLimit):
+		c.notice(now, server.Notice{Kind: server.CustomerAddress, VSID: of.vsid, MAC: of.mac, Reason: errLearnLimit.Error()})
+	case o.err != nil:
+		c.quietly(now, "a CA is not learned", "vsid", of.vsid, "mac", of.mac, "why", o.err)
+	case len(o.applied) > 0:
+		if c.logged.take(now, logRate) {
+			c.log.Info("policy change", "by", "this host", "vsid", of.vsid, "mac", of.mac, "revision", o.revision, "changed", len(o.applied))
+		}
+	}
+}
+
+// logRate bounds what guests and the fabric make us log.
+var logRate = rate{burst: 20, perSecond: 1}
+
+// quietly is a line in the log for who looks for one. The caller holds c.mu.
+func (c *control) quietly(now time.Time, what string, args ...any) {
+	if c.whispered.take(now, logRate) {
+		c.log.Debug(what, args...)
+	}
+}
+
+// tellPause is how long a notice is not repeated.
+const tellPause = time.Second
+
+// notice publishes a notice of what frames made us see, and reports whether it was
+// new. The caller holds c.mu.
+func (c *control) notice(now time.Time, n server.Notice) bool {
+	if c.noticed.again(now, n, tellPause) {
+		return false
+	}
+	n.Time = now
+	c.notify(n)
+	return true
+}
+
+// vmPort is the port of a VM in a virtual subnet, nil if the index is none's.
+func vmPort(f *fib.FIB, index uint16) *fib.Port {
+	if int(index) >= len(f.Ports) {
+		return nil
+	}
+	if p := &f.Ports[index]; p.Role == policy.VM && p.RD != 0 {
+		return p
+	}
+	return nil
+}

@@ -234,3 +234,6 @@ func (h *scrape) FIB() metrics.FIB {
 		Neighbors:      len(f.NextHops),
 	}
 }
+
+// NVE implements metrics.Source.
+func (h *scrape) NVE() metrics.NVE { return h.control.messages() }

@@ -17,6 +17,7 @@ type Source interface {
 	Workers() []Worker // in any order
 	FIB() FIB
 	Provider() Provider
+	NVE() NVE
 }
 
 // Port is one port.
@@ -48,6 +49,13 @@ type Provider struct {
 	PathMTUs   int            // PAs of the fabric of whose path less was learned than the port carries (M10)
 
 	NoticesTold, NoticesLost uint64 // to those who watch, or for want of any (E10)
+}
+
+// NVE is how many NVE control messages were sent, and were received and believed
+// (E9).
+type NVE struct {
+	RedirectsSent, UnreachablesSent         uint64
+	RedirectsBelieved, UnreachablesBelieved uint64
 }
 
 // perPort is a counter that each port has once.
@@ -102,6 +110,7 @@ var (
 	duplicates = prometheus.NewDesc("paca_provider_address_duplicates_total", "Times that a provider address of this host was found to be another machine's.", nil, nil)
 	pathMTUs   = prometheus.NewDesc("paca_path_mtus", "Provider addresses of other hosts whose path was found to carry less than the port.", nil, nil)
 	notices    = prometheus.NewDesc("paca_notices_total", "Notices for those who watch: told to one, or lost because one was slow or there was none.", []string{"result"}, nil)
+	messages   = prometheus.NewDesc("paca_nve_messages_total", "NVE control messages, sent or received and believed: of VMs that moved (redirect), of no policy for one (unreachable).", []string{"direction", "kind"}, nil)
 	buildInfo  = prometheus.NewDesc("paca_build_info", "Always 1; the labels say what runs.", []string{"version", "goversion"}, nil)
 )
 
@@ -121,7 +130,7 @@ func (c *Collector) Describe(to chan<- *prometheus.Desc) {
 	for _, m := range perPorts {
 		to <- m.desc
 	}
-	for _, d := range []*prometheus.Desc{linkUp, drops, events, polls, sleeps, fibVersion, fibEntries, addresses, duplicates, pathMTUs, notices, buildInfo} {
+	for _, d := range []*prometheus.Desc{linkUp, drops, events, polls, sleeps, fibVersion, fibEntries, addresses, duplicates, pathMTUs, notices, messages, buildInfo} {
 		to <- d
 	}
 }
@@ -175,5 +184,10 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	gauge(pathMTUs, float64(provider.PathMTUs))
 	counter(notices, provider.NoticesTold, "told")
 	counter(notices, provider.NoticesLost, "lost")
+	nve := c.source.NVE()
+	counter(messages, nve.RedirectsSent, "sent", "redirect")
+	counter(messages, nve.UnreachablesSent, "sent", "unreachable")
+	counter(messages, nve.RedirectsBelieved, "received", "redirect")
+	counter(messages, nve.UnreachablesBelieved, "received", "unreachable")
 	gauge(buildInfo, 1, c.version, runtime.Version())
 }

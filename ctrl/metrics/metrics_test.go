@@ -47,6 +47,7 @@ func (f *fake) FIB() FIB          { return FIB{Version: 9, VirtualSubnets: 2, Lo
 func (f *fake) Provider() Provider {
 	return Provider{Addresses: map[string]int{"preferred": 3, "duplicate": 1}, Duplicates: 5, PathMTUs: 7, NoticesTold: 8, NoticesLost: 9}
 }
+func (f *fake) NVE() NVE { return NVE{1, 2, 3, 4} }
 
 func TestOutput(t *testing.T) {
 	f := newFake()
