@@ -3080,7 +3080,7 @@ type PathMTU struct {
 	Pa            string                 `protobuf:"bytes,2,opt,name=pa,proto3" json:"pa,omitempty"`
 	SourcePa      string                 `protobuf:"bytes,3,opt,name=source_pa,json=sourcePa,proto3" json:"source_pa,omitempty"`        // of this host, that they are sent from
 	Limit         uint32                 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`                             // largest inner IP packet in bytes
-	LimitedBy     string                 `protobuf:"bytes,5,opt,name=limited_by,json=limitedBy,proto3" json:"limited_by,omitempty"`     // port (the uplink's mtu), path (what was learned on the way), or why there is no way and no limit; else why there is no way, and no limit
+	LimitedBy     string                 `protobuf:"bytes,5,opt,name=limited_by,json=limitedBy,proto3" json:"limited_by,omitempty"`     // port (the uplink's mtu), path (what was learned on the way); else why there is no way, and no limit
 	Port          string                 `protobuf:"bytes,6,opt,name=port,proto3" json:"port,omitempty"`                                // the uplink that they leave by
 	PortMtu       uint32                 `protobuf:"varint,7,opt,name=port_mtu,json=portMtu,proto3" json:"port_mtu,omitempty"`          // its mtu: largest outer IP packet in bytes
 	PathMtu       uint32                 `protobuf:"varint,8,opt,name=path_mtu,json=pathMtu,proto3" json:"path_mtu,omitempty"`          // learned: largest outer IP packet in bytes that the way carries; 0 = nothing is learned
