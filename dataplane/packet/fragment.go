@@ -11,9 +11,9 @@ const ip4Copied = 0x80
 // makes when none may be longer than mtu bytes, Ethernet header not counted: 1
 // if it fits as it is. It is 0 for a packet that must not be fragmented (DF), for
 // an mtu without room for 8 bytes of payload, for a fragment that no datagram can
-// have, and for anything but IPv4 (M7).
+// have, for a packet of several segments, and for anything but IPv4 (M7).
 func Fragments(frame []byte, l *Layout, mtu int) int {
-	if l.EtherType != EtherTypeIPv4 {
+	if l.EtherType != EtherTypeIPv4 || l.Flags&Partial != 0 {
 		return 0
 	}
 	total := int(l.End - l.L3)

@@ -17,7 +17,7 @@ type Layout struct {
 	TCI       uint16 // of the outer tag; 0 if untagged
 	L3        uint16 // network header, from the frame's start
 	L4        uint16 // transport header, behind options and extension headers; 0 if there is none to reach
-	End       uint16 // one past the network packet; padding may follow
+	End       uint16 // one past the network packet, or of what there is of it; padding may follow
 	Proto     uint8  // IP protocol of L4; for IPv6 the last next-header
 	Tags      uint8  // VLAN tags found
 	Flags     LayoutFlags
@@ -33,6 +33,8 @@ const (
 	// LaterFragment is set when the fragment offset is not zero: no transport
 	// header, L4 is 0.
 	LaterFragment
+	// Partial is set when the packet goes on behind End, in further segments.
+	Partial
 )
 
 // Fault says what is wrong with a frame. Values are those of the reasons of the
@@ -47,10 +49,11 @@ const (
 	IPLength            // IP length beyond the frame or below the header
 	IPv6Extension       // extension headers malformed or more than maxExtensions
 	VLANTags            // more than two VLAN tags
+	MultiSegment        // headers reach beyond the first of several segments
 )
 
 func (f Fault) String() string {
-	return [...]string{"ok", "runt", "IP version", "IP header length", "IP length", "IPv6 extension header", "VLAN tags"}[f]
+	return [...]string{"ok", "runt", "IP version", "IP header length", "IP length", "IPv6 extension header", "VLAN tags", "segments"}[f]
 }
 
 // maxFrame is what the offsets of a Layout can tell.
@@ -95,16 +98,26 @@ func Parse(frame []byte, l *Layout) Fault {
 			return OK
 		}
 	}
-	return parse(frame, l)
+	return parse(frame, len(frame), l)
 }
 
-func parse(frame []byte, l *Layout) Fault {
+// ParseHead is Parse for a frame of size bytes of which only the first segment, head,
+// can be seen. After OK all that Parse promises lies inside head, and so does End;
+// Partial says that the packet is longer.
+func ParseHead(head []byte, size int, l *Layout) Fault {
+	if size == len(head) {
+		return Parse(head, l)
+	}
+	return parse(head, size, l)
+}
+
+func parse(frame []byte, size int, l *Layout) Fault {
 	*l = Layout{}
 	if len(frame) > maxFrame {
-		frame = frame[:maxFrame]
+		frame, size = frame[:maxFrame], maxFrame
 	}
 	if len(frame) < EthernetLen {
-		return Runt
+		return missing(EthernetLen, size, Runt)
 	}
 	l.EtherType = Ethernet(frame).EtherType()
 	l3 := EthernetLen
@@ -113,7 +126,7 @@ func parse(frame []byte, l *Layout) Fault {
 			return VLANTags
 		}
 		if len(frame) < l3+VLANLen {
-			return Runt
+			return missing(l3+VLANLen, size, Runt)
 		}
 		if l.Tags == 0 {
 			l.TCI = VLAN(frame[ethType:]).TCI()
@@ -123,37 +136,51 @@ func parse(frame []byte, l *Layout) Fault {
 		l.EtherType = binary.BigEndian.Uint16(frame[l3-2:])
 	}
 	l.L3 = uint16(l3)
-	l.End = uint16(len(frame))
 	switch l.EtherType {
 	case EtherTypeIPv4:
-		return parseIPv4(frame, l)
+		return parseIPv4(frame, size, l)
 	case EtherTypeIPv6:
-		return parseIPv6(frame, l)
+		return parseIPv6(frame, size, l)
 	case EtherTypeARP:
 		if len(frame) < l3+ARPLen {
-			return Runt
+			return missing(l3+ARPLen, size, Runt)
 		}
 		l.End = uint16(l3 + ARPLen)
+		return OK
 	}
+	l.ends(frame, size)
 	return OK
 }
 
-func parseIPv4(frame []byte, l *Layout) Fault {
+// ends records the end of the network packet, or of what can be seen of it.
+func (l *Layout) ends(frame []byte, end int) {
+	if end > len(frame) {
+		l.Flags |= Partial
+		end = len(frame)
+	}
+	l.End = uint16(end)
+}
+
+func parseIPv4(frame []byte, size int, l *Layout) Fault {
 	ip := IPv4(frame[l.L3:])
 	if len(ip) < IPv4Len {
-		return Runt
+		return missing(int(l.L3)+IPv4Len, size, Runt)
 	}
 	if ip.Version() != 4 {
 		return IPVersion
 	}
 	header, total := ip.HeaderLen(), int(ip.TotalLen())
-	if header < IPv4Len || header > len(ip) {
+	if header < IPv4Len || int(l.L3)+header > size {
 		return IPHeader
 	}
-	if total < header || total > len(ip) {
+	if header > len(ip) {
+		return MultiSegment
+	}
+	end := int(l.L3) + total
+	if total < header || end > size {
 		return IPLength
 	}
-	l.End = l.L3 + uint16(total)
+	l.ends(frame, end)
 	l.Proto = ip.Protocol()
 	if ip.MoreFragments() {
 		l.Flags |= IsFragment
@@ -162,22 +189,22 @@ func parseIPv4(frame []byte, l *Layout) Fault {
 		l.Flags |= IsFragment | LaterFragment
 		return OK
 	}
-	return l.transport(int(l.L3) + header)
+	return l.transport(int(l.L3)+header, end)
 }
 
-func parseIPv6(frame []byte, l *Layout) Fault {
+func parseIPv6(frame []byte, size int, l *Layout) Fault {
 	ip := IPv6(frame[l.L3:])
 	if len(ip) < IPv6Len {
-		return Runt
+		return missing(int(l.L3)+IPv6Len, size, Runt)
 	}
 	if ip.Version() != 6 {
 		return IPVersion
 	}
-	total := IPv6Len + int(ip.PayloadLen())
-	if total > len(ip) {
+	end := int(l.L3) + IPv6Len + int(ip.PayloadLen())
+	if end > size {
 		return IPLength
 	}
-	l.End = l.L3 + uint16(total)
+	l.ends(frame, end)
 	l.Proto = ip.NextHeader()
 	at := int(l.L3) + IPv6Len
 	for n := 0; ; n++ {
@@ -187,21 +214,21 @@ func parseIPv6(frame []byte, l *Layout) Fault {
 		case ProtoNone:
 			return OK
 		default:
-			return l.transport(at)
+			return l.transport(at, end)
 		}
 		if n == maxExtensions || l.Proto == ProtoHopByHop && n > 0 {
 			return IPv6Extension
 		}
 		ext := frame[at:l.End]
 		if len(ext) < 8 {
-			return IPv6Extension
+			return missing(at+8, end, IPv6Extension)
 		}
 		length := 8 + int(ext[1])*8
 		if l.Proto == ProtoFragment {
 			l.Flags |= IsFragment
 			length = IPv6FragmentLen
 		} else if length > len(ext) {
-			return IPv6Extension
+			return missing(at+length, end, IPv6Extension)
 		}
 		later := l.Proto == ProtoFragment && IPv6Fragment(ext).Offset() != 0
 		l.Proto = ext[0]
@@ -213,11 +240,21 @@ func parseIPv6(frame []byte, l *Layout) Fault {
 	}
 }
 
-// transport records the transport header at offset at, if it is whole.
-func (l *Layout) transport(at int) Fault {
-	if at+int(transportLen[l.Proto]) > int(l.End) {
-		return Runt
+// transport records the transport header at offset at of a packet that ends at end,
+// if it is whole.
+func (l *Layout) transport(at, end int) Fault {
+	if need := at + int(transportLen[l.Proto]); need > int(l.End) {
+		return missing(need, end, Runt)
 	}
 	l.L4 = uint16(at)
 	return OK
+}
+
+// missing is the fault of a packet that ends at end, a header of which reaches to
+// need, beyond what can be seen.
+func missing(need, end int, otherwise Fault) Fault {
+	if need <= end {
+		return MultiSegment
+	}
+	return otherwise
 }

@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"bytes"
 	"flag"
 	"math/rand/v2"
 	"slices"
@@ -409,4 +410,81 @@ func FuzzParse(f *testing.F) {
 		f.Add(frame)
 	}
 	f.Fuzz(checkParse)
+}
+
+// checkParseHead holds ParseHead to Parse: whatever the first segment of a frame
+// is, either headers are beyond it or it says what Parse says of the whole.
+func checkParseHead(t *testing.T, frame []byte) {
+	t.Helper()
+	if len(frame) > maxFrame {
+		return
+	}
+	var whole Layout
+	fault := Parse(frame, &whole)
+	seen := false
+	for n := range min(len(frame), 400) {
+		head := frame[:n:n]
+		l := Layout{EtherType: 0xdead, TCI: 0xdead, L3: 0xdead, L4: 0xdead, End: 0xdead, Proto: 0xde, Tags: 0xde, Flags: 0xde}
+		got := ParseHead(head, len(frame), &l)
+		if max(int(l.L3), int(l.L4), int(l.End)) > n {
+			t.Fatalf("%x, head of %d: outside: %+v", frame, n, l)
+		}
+		if got == MultiSegment {
+			if seen && fault == OK {
+				t.Fatalf("%x: headers beyond %d, but not beyond %d bytes", frame, n, n-1)
+			}
+			// Everything that Parse promises is there: nothing was missing.
+			if l4 := int(whole.L4); fault == OK && n >= max(l4, int(whole.L3)+40)+int(transportLen[whole.Proto]) && (l4 != 0 || n >= 200) {
+				t.Fatalf("%x: headers beyond %d bytes, but they are %+v", frame, n, whole)
+			}
+			continue
+		}
+		seen = true
+		if got != fault {
+			t.Fatalf("%x, head of %d: %v, the whole is %v", frame, n, got, fault)
+		}
+		if fault != OK {
+			continue
+		}
+		want := whole
+		if int(want.End) > n {
+			want.Flags |= Partial
+			want.End = uint16(n)
+		}
+		if l != want {
+			t.Fatalf("%x, head of %d:\n got %+v\nwant %+v", frame, n, l, want)
+		}
+		if l.L3 > l.End || l.L4 > l.End {
+			t.Fatalf("%x, head of %d: out of order: %+v", frame, n, l)
+		}
+		FlowHash(head, &l)
+		ParseNS(head, &l)
+		ParseNA(head, &l)
+		ClampMSS(head, &l, 1400)
+	}
+}
+
+func TestParseHead(t *testing.T) {
+	for _, frame := range unhexed {
+		checkParseHead(t, bytes.Clone(frame))
+		checkParseHead(t, append(bytes.Clone(frame), make([]byte, 20)...)) // padding
+	}
+	var l Layout
+	frame := unhex(hexEthernet + "0800 45 00 ffff 0001 4000 40 06 0000 0a01010b 0a01010c 1388 0050 00000001 00000000 50 02 ffff 0000 0000")
+	if fault := ParseHead(frame, 14+65535, &l); fault != OK || l.Flags != Partial || int(l.End) != len(frame) {
+		t.Errorf("%v, %+v: the longest IPv4 packet, longer than offsets can tell", fault, l)
+	}
+	if Fragments(frame, &l, 1500) != 0 {
+		t.Error("fragments of what cannot be seen")
+	}
+	if fault := ParseHead(frame, 14+65534, &l); fault != IPLength {
+		t.Errorf("%v: longer than the frame", fault)
+	}
+}
+
+func FuzzParseHead(f *testing.F) {
+	for _, frame := range unhexed {
+		f.Add(frame)
+	}
+	f.Fuzz(checkParseHead)
 }

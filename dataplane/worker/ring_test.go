@@ -77,6 +77,7 @@ func TestFaultsAreReasons(t *testing.T) {
 		packet.IPLength:      count.IPLength,
 		packet.IPv6Extension: count.IPv6Extension,
 		packet.VLANTags:      count.VLANTags,
+		packet.MultiSegment:  count.MultiSegment,
 	} {
 		if count.Reason(fault) != reason {
 			t.Errorf("fault %v counts as %v", fault, count.Reason(fault))
