@@ -122,6 +122,14 @@ func (d datagram) ping() []byte {
 	return d.icmp6(layers.ICMPv6TypeEchoRequest, "\x00\x07\x00\x09how far is it?")
 }
 
+// pong is an echo reply of the datagram's addresses.
+func (d datagram) pong() []byte {
+	if addr(d.dst).Is4() {
+		return d.with(&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(0, 0), Id: 7, Seq: 9}, gopacket.Payload("so far"))
+	}
+	return d.icmp6(layers.ICMPv6TypeEchoReply, "\x00\x07\x00\x09so far")
+}
+
 // icmp6 is an ICMPv6 message of that type and code 0; body is what follows the
 // checksum.
 func (d datagram) icmp6(typ uint8, body string) []byte {

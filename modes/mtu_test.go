@@ -69,21 +69,22 @@ func (r *rig) tooBig(in int, sent []byte, mac packet.MAC, ca vm, mtu uint32) {
 
 var router1 = vm{fib.DefaultRouterMAC, "10.1.1.1", "fd00:1::1"} // of 6001
 
+// six is the IPv6 PA that stands for an IPv4 one.
+func six(pa string) string {
+	b := addr(pa).As4()
+	return netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 0, 0, 0, b[2], 15: b[3]}).String()
+}
+
 // sixPA is wholePolicy over an IPv6 fabric.
 func sixPA() *policy.Set {
 	set := wholePolicy()
-	six := func(pa netip.Addr) netip.Addr {
-		if pa == policy.RouterPA {
-			return pa
-		}
-		b := pa.As4()
-		return netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 0, 0, 0, b[2], 15: b[3]})
-	}
 	for i := range set.LookupRecords {
-		set.LookupRecords[i].PA = six(set.LookupRecords[i].PA)
+		if r := &set.LookupRecords[i]; !r.Router() {
+			r.PA = addr(six(r.PA.String()))
+		}
 	}
-	set.ProviderAddresses = []policy.ProviderAddress{{Prefix: netip.PrefixFrom(six(addr(paHere)), 64), Port: "uplink"}}
-	set.ProviderRoutes = []policy.ProviderRoute{{Port: "uplink", Prefix: prefix("::/0"), NextHop: addr("2001:db8:0:1::1")}}
+	set.ProviderAddresses = []policy.ProviderAddress{{Prefix: netip.PrefixFrom(addr(six(paHere)), 64), Port: "uplink"}}
+	set.ProviderRoutes = []policy.ProviderRoute{{Port: "uplink", Prefix: prefix("::/0"), NextHop: addr(six("192.168.1.1"))}}
 	return set
 }
 
