@@ -281,6 +281,50 @@ func TestM9_M10ICMPRate(t *testing.T) {
 	r.balance(0)
 }
 
+// P14: from a PA that another machine has nothing is sent and for it nothing answered,
+// until it is ours again.
+func TestP14DuplicatePA(t *testing.T) {
+	families(t, func(t *testing.T, v6 bool) {
+		set := wholePolicy()
+		pa := paHere
+		if v6 {
+			set = sixPA()
+			pa = six(paHere)
+		}
+		r := newRig(t, set, nvgre.Config{})
+		book, compiler := r.compile(set)
+		out := between(vmBlue1, vmBlue2, macBlue2, false).frame()
+		here := between(vmBlue1, vmBlue3, macBlue3, false).frame()
+		all := toGroup(vmBlue1.v4, "255.255.255.255").frame()
+		ping := fromFabricTo(pa).ping()
+		ask := solicit(fabric, six("192.168.1.1"), pa)
+		if !v6 {
+			ask = arpRequest(fabric, pa, packet.Broadcast)
+		}
+
+		compiler.SetDuplicate(addr(pa), true)
+		r.apply(book, compiler, set)
+		r.dropped(r.trip(blue1, out), blue1, 1, count.PADuplicate)
+		r.only(r.trip(blue1, here), blue3) // what stays on this host needs no PA
+		r.copies(r.trip(blue1, all), all, 6001, []int{blue3})
+		if d := r.drops()["pa_duplicate"]; d != 3 {
+			t.Errorf("drops %v", r.drops())
+		}
+		r.dropped(r.trip(uplink, ask), uplink, 1, count.PADuplicate)
+		r.punted()
+		// Not the PA's answer: the ping goes to the kernel like any other.
+		r.only(r.trip(uplink, ping), kernel)
+		r.punted()
+
+		compiler.SetDuplicate(addr(pa), false)
+		r.apply(book, compiler, set)
+		r.only(r.trip(blue1, out), uplink)
+		r.only(r.trip(uplink, ask), uplink)
+		r.only(r.trip(uplink, ping), uplink)
+		r.balance(0)
+	})
+}
+
 // Another uplink's PA is not reached through this one, and its kernel port is its own.
 func TestW20TwoUplinks(t *testing.T) {
 	set := dual(0, 0)

@@ -104,7 +104,7 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 		w.toHost(f, m, count.OuterVLAN) // W20
 		return
 	case l.Proto != packet.ProtoGRE:
-		w.toPA(f, m, l)
+		w.toPA(f, m, l, &f.PAs[own])
 		return
 	}
 	a.PA, a.Kind = own, fib.ToVM
@@ -135,9 +135,9 @@ func (w *Worker) toPAGroup(f *fib.FIB, frame []byte, l *packet.Layout) bool {
 }
 
 // toPA is for what is for a PA of this host and no tunnel traffic.
-func (w *Worker) toPA(f *fib.FIB, m *mbuf.Mbuf, l *packet.Layout) {
+func (w *Worker) toPA(f *fib.FIB, m *mbuf.Mbuf, l *packet.Layout, own *fib.PA) {
 	if l.L4 != 0 && (l.Proto == packet.ProtoICMP || l.Proto == packet.ProtoICMPv6) {
-		if respond.Echo(m, l) {
+		if !own.Duplicate && respond.Echo(m, l) { // P14
 			w.send(w.in, m)
 			return
 		}
