@@ -38,6 +38,10 @@ var (
 	nveInAll = rate{burst: 100, perSecond: 100}
 )
 
+// maxMessage is the longest message that is sent, in bytes with its outer header:
+// one that every path carries (N6).
+const maxMessage = packet.EthernetLen + 1280
+
 func newNVE() *nve {
 	n := &nve{mode: nvgre.New(nvgre.Config{})}
 	mbuf.NewHeap(1, mbuf.Headroom+worker.MaxControlFrame).Alloc(n.buffer[:])
@@ -156,7 +160,7 @@ func (c *control) strayed(now time.Time, p *worker.ControlFrame) {
 	if pa := t.whereabouts(f); pa.IsValid() && pa.Is4() == t.dst.Is4() { // else it cannot be said
 		m.Kind, m.Dst = packet.NVERedirect, pa
 	}
-	var room [worker.MaxControlFrame]byte
+	var room [maxMessage]byte
 	limit := min(adj.Limit[fib.NVGRE], f.Remote(to).Limit[fib.NVGRE])
 	inner := packet.AppendNVE(room[:0], &m, min(len(room)-int(adj.Len), packet.EthernetLen+int(limit)))
 	frame := c.nve.wrap(f, inner, &fib.Entry{VSID: t.vsid, MAC: t.srcMAC, Dest: to.Dest}, adj) // N9

@@ -265,6 +265,9 @@ func TestN1_N2_N3_N4_N5_N6_N7_N8_N9_L24Sent(t *testing.T) {
 			if len(sent) != 1 {
 				t.Fatalf("%d messages", len(sent))
 			}
+			if len(sent[0]) > maxMessage {
+				t.Errorf("a message of %d bytes", len(sent[0]))
+			}
 			if got := read(t, sent[0], c.frame); got != c.want {
 				t.Errorf("%s\nwant %s", got, c.want)
 			}
@@ -368,7 +371,7 @@ func said(t *testing.T, from netip.Addr, vsid uint32, m packet.NVEFields, about 
 	if from.Is6() {
 		own = here6PA
 	}
-	return tunneled(t, from, own, vsid, packet.AppendNVE(nil, &m, 600))
+	return tunneled(t, from, own, vsid, packet.AppendNVE(nil, &m, 1458+packet.EthernetLen))
 }
 
 // Who is believed, and what is told then. With act, policy follows a REDIRECT, in
@@ -392,6 +395,8 @@ func TestN10_N11_N12_E11Heard(t *testing.T) {
 	}{
 		{"REDIRECT", good, told(server.Redirect, "10.1.1.13", elsePA, newPA, movedMAC), true},
 		{"UNREACHABLE", said(t, elsePA, 6001, unreachable, about, 6001), told(server.Unreachable, "10.1.1.13", elsePA, netip.Addr{}, movedMAC), false},
+		{"REDIRECT that quotes what fits", said(t, elsePA, 6001, redirect(elsePA, newPA), tenant(movedMAC, "10.1.1.11", "10.1.1.13", 1438), 6001),
+			told(server.Redirect, "10.1.1.13", elsePA, newPA, movedMAC), true},
 		{"REDIRECT, IPv6 CA", said(t, elsePA, 6001, redirect(elsePA, newPA), tenant(movedMAC, "fd00:1::11", "fd00:1::13", 9), 6001),
 			told(server.Redirect, "fd00:1::13", elsePA, newPA, movedMAC), true},
 		{"REDIRECT, IPv6 PAs", said(t, else6PA, 6001, redirect(else6PA, there6PA), tenant(packet.MAC{2, 0, 0, 0, 0x33, 6}, "10.1.1.11", "10.1.1.16", 9), 6001),

@@ -7,9 +7,10 @@ import (
 )
 
 // MaxControlFrame is how much of a frame in bytes passes between a worker and the
-// control plane: an ICMPv6 error of any length (RFC 4443 2.4), tagged; a DHCP
-// message; enough of a tunnel packet to quote.
-const MaxControlFrame = 18 + 1280
+// control plane: an NVE message that quotes as much as fits into a usual packet
+// (N6), tagged, since its checksum covers all of it; an ICMPv6 error of any length
+// (RFC 4443 2.4); a DHCP message.
+const MaxControlFrame = 18 + 1500
 
 // Kind says why a worker hands a frame to the control plane.
 type Kind uint8
