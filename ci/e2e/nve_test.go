@@ -11,7 +11,7 @@ import (
 // What hosts tell each other when their policies disagree, and whom they tell: an
 // UNREACHABLE for a VM that is not there, a REDIRECT for one that has moved, and
 // to the manager who watches what each of them learned.
-func TestL13_L24_N1_N2_N3_N4_N7_N8_N9_N11ControlMessages(t *testing.T) {
+func TestL13_L24_N1_N2_N3_N4_N5_N6_N7_N8_N9_N11_N12ControlMessages(t *testing.T) {
 	l := newLab(t, false)
 	const nobody, mac = "10.1.1.50", "10:10:10:10:11:50"
 	l.run(world{})
