@@ -19,8 +19,10 @@ import (
 
 // control is the control plane of the provider side: one goroutine that keeps
 // every next hop of the FIB resolved, announces this host's PAs, and publishes a
-// new FIB when something about a next hop changed. Workers reach it, and it them,
-// through their rings.
+// new FIB when something about a next hop changed. It also does what workers leave
+// to it of what VMs and other hosts say: DHCP and what tells of CAs (guest.go,
+// learn.go), NVE messages (nve.go). Workers reach it, and it them, through their
+// rings.
 type control struct {
 	fib     *atomic.Pointer[fib.FIB]
 	workers []*worker.Worker
