@@ -41,6 +41,7 @@ func TestL17_L23_L30TenantsApart(t *testing.T) {
 	}
 	back := fromFabric() // Blue's VSID and MAC: never to Red
 	r.only(r.trip(uplink, back), blue1)
+	r.balance(0)
 }
 
 // W7: the sender takes tags off, one or two, of any kind.
@@ -152,6 +153,18 @@ func TestL16HeldUntilResolved(t *testing.T) {
 		t.Fatalf("%d sent, drops %v", len(out[uplink]), r.drops())
 	}
 	r.balance(8)
+	// News of other next hops: they wait on, and are counted once (E10b).
+	r.fib.Store(r.fib.Load().WithNeighbors(func(p, v uint16, a netip.Addr) (packet.MAC, fib.AdjState) {
+		if a == addr("192.168.1.78") {
+			return macRouter, fib.AdjReady
+		}
+		return resolved(p, v, a)
+	}))
+	r.w.PollOnce()
+	if e := r.events(); e["held"] != 8 {
+		t.Errorf("events %v", e)
+	}
+	r.balance(8)
 	r.fib.Store(r.fib.Load().WithNeighbors(func(p, v uint16, a netip.Addr) (packet.MAC, fib.AdjState) { return macRouter, fib.AdjReady }))
 	r.w.PollOnce()
 	got := r.ports[uplink].Drain(0)
@@ -189,6 +202,7 @@ func TestM5LargestPasses(t *testing.T) {
 	if got := r.only(r.trip(blue1, f), uplink)[0]; len(got) != 14+1500 {
 		t.Errorf("frame of %d bytes", len(got))
 	}
+	r.balance(0)
 }
 
 // W5: one FlowID per flow, many over all; fragments by address only.
@@ -217,6 +231,7 @@ func TestW5FlowID(t *testing.T) {
 	if len(seen) < 100 {
 		t.Errorf("200 flows share %d FlowIDs", len(seen))
 	}
+	r.balance(0)
 }
 
 // W12: identification grows by one per packet. W16: DSCP and ECN go out, and a
@@ -244,10 +259,13 @@ func TestW12_W16IdentificationAndTOS(t *testing.T) {
 		t.Errorf("inner header %x: not marked, or checksum wrong", got[14:34])
 	}
 
+	r.balance(0)
+
 	r = newRig(t, testPolicy(), nvgre.Config{ZeroTOS: true})
 	if got := r.only(r.trip(blue1, f), uplink)[0]; got[15] != 0 {
 		t.Errorf("outer TOS %#x with ZeroTOS", got[15])
 	}
+	r.balance(0)
 }
 
 // A full port drops by name and keeps what fitted.
@@ -294,6 +312,7 @@ func TestL1PortWithoutVSID(t *testing.T) {
 	if r.drops()["port_no_vsid"] != 1 {
 		t.Errorf("drops %v", r.drops())
 	}
+	r.balance(0)
 }
 
 // What the control plane injects is sent as it is.

@@ -21,6 +21,7 @@ type hold struct {
 	waiting [heldInAll]uint8
 	hops    []fib.Neighbor // of the FIB they wait in
 	plug    *Plug          // their ports are of
+	retried bool           // what comes to wait now has waited before
 }
 
 type held struct {
@@ -46,7 +47,9 @@ func (w *Worker) wait(f *fib.FIB, m *mbuf.Mbuf, nextHop uint32) {
 		w.drop(m, count.NeighborQueue)
 		return
 	}
-	*waiting++
+	if *waiting++; !h.retried {
+		w.events[count.Held]++
+	}
 	h.pkts[h.n] = held{m, w.in}
 	h.n++
 }
@@ -57,11 +60,13 @@ func (w *Worker) retryHeld(f *fib.FIB) {
 	n := w.held.n
 	w.held.n = 0
 	clear(w.held.waiting[:])
+	w.held.retried = true
 	for i := range n { // wait writes at most as far as i has read
 		p := w.held.pkts[i]
 		w.rx[0] = p.m
 		w.carry(f, p.in, w.rx[:1])
 	}
+	w.held.retried = false
 }
 
 // releaseHeld drops what still waits, by name, when the worker ends.
