@@ -107,6 +107,7 @@ type rig struct {
 	ports    [nports]*memport.Port
 	now      time.Duration // of the worker's rate limits
 	woken    int
+	kinds    [8]int        // frames that the control plane was told, by kind (lap)
 	injected int           // frames by the control plane, which nobody received
 	before   *count.Worker // counters as the last trip began
 }
@@ -249,6 +250,7 @@ func TestW3_W11Vector2(t *testing.T) {
 	if string(got) != string(want) {
 		t.Errorf("\n got %x\nwant %x", got, want)
 	}
+	r.balance(0)
 }
 
 // V3: IPv6 PA, highest VSID (W4, W9).

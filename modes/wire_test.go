@@ -70,4 +70,5 @@ func TestA11NoAdvertisement(t *testing.T) {
 	if out := r.trip(blue1, solicitation); len(out[blue1]) > 0 {
 		t.Errorf("answered by %x", out[blue1][0])
 	}
+	r.balance(0)
 }
