@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"net"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -10,18 +11,24 @@ import (
 )
 
 // Broadcast and multicast from a VM's kernel come to every other VM of its subnet
-// once, on its own host and on the other, and to nobody else.
+// once, on its own host and on the other, behind whichever PA of that, and to nobody
+// else.
 func TestL6_L25_A21_A22_A24_W18Groups(t *testing.T) {
 	l := newLabWith(t, topo.Options{Subnet2: true})
-	// Blue3, on host1, is one of the first subnet's here; Blue4 stays in the second.
-	third := l.vm(topo.Blue3)
-	w := world{unknown: []string{topo.Blue3}, policy: record(6001, "10.1.1.13", third.MAC, topo.PA1) +
-		record(6001, "fd00:10:1:1::13", third.MAC, topo.PA1)}
+	// Blue3, on host1, and Blue4, on host2 behind a PA of its own, are the first
+	// subnet's here.
+	const otherPA = "192.168.2.21"
+	third, fourth := l.vm(topo.Blue3), l.vm(topo.Blue4)
+	w := world{
+		unknown: []string{topo.Blue3, topo.Blue4},
+		hosts:   map[string]string{topo.Host2: "[[provider_address]]\naddress = \"" + otherPA + "/24\"\nport = \"uplink0\"\n"},
+		policy: record(6001, "10.1.1.13", third.MAC, topo.PA1) + record(6001, "fd00:10:1:1::13", third.MAC, topo.PA1) +
+			record(6001, "10.1.1.14", fourth.MAC, otherPA) + record(6001, "fd00:10:1:1::14", fourth.MAC, otherPA),
+	}
 	l.write("policy.toml", w.policyFile(l))
 	for host := range hostSide {
-		l.write(host+".toml", w.hostFile(l, host))
+		l.write(host+".toml", strings.Replace(w.hostFile(l, host), "vsid = 6002", "vsid = 6001", 1))
 	}
-	l.rewrite(topo.Host1+".toml", `vsid = 6002`, `vsid = 6001`)
 	l.start(topo.Host1)
 	l.start(topo.Host2)
 
@@ -44,10 +51,10 @@ func TestL6_L25_A21_A22_A24_W18Groups(t *testing.T) {
 				for vm, w := range wires {
 					heard[vm] += marked(w, []byte(mark))
 				}
-				return heard[topo.Blue2] >= times && heard[topo.Blue3] >= times
+				return heard[topo.Blue2] >= times && heard[topo.Blue3] >= times && heard[topo.Blue4] >= times
 			})
 			for vm, w := range wires {
-				want := map[string]int{topo.Blue2: times, topo.Blue3: times}[vm]
+				want := map[string]int{topo.Blue2: times, topo.Blue3: times, topo.Blue4: times}[vm]
 				if n := heard[vm] + marked(w, []byte(mark)); n != want {
 					t.Errorf("%s heard it %d times, want %d", vm, n, want)
 				}

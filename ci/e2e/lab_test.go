@@ -241,13 +241,3 @@ func ask(t *testing.T, script string, question, answer any) {
 
 // hexOf is text as ping -p takes it.
 func hexOf(text string) string { return hex.EncodeToString([]byte(text)) }
-
-// rewrite changes a text of a file that was written, wherever it occurs.
-func (l *lab) rewrite(name, from, to string) {
-	l.t.Helper()
-	text, err := os.ReadFile(filepath.Join(l.dir, name))
-	if err != nil || !strings.Contains(string(text), from) {
-		l.t.Fatalf("%s has no %q (%v)", name, from, err)
-	}
-	l.write(name, strings.ReplaceAll(string(text), from, to))
-}
