@@ -319,3 +319,42 @@ func TestA14DHCPOfOwnHost(t *testing.T) {
 	r.t = t
 	r.balance(0)
 }
+
+// A lease that is renewed comes to the CA that was learned, and is told all the same:
+// here and from another host. A VM that came from another host is learned anew.
+func TestA16_A17_L40RenewedAndMoved(t *testing.T) {
+	set := wholePolicy()
+	server := vm{packet.MAC{2, 0, 0, 1, 4, 0x13}, "10.1.4.13", "fd00:4::13"} // on this host
+	set.LookupRecords = append(set.LookupRecords, records(6004, server, paHere)...)
+	set.Ports[blue3].VSID, set.Ports[blue3].MAC = 6004, server.mac
+	for _, ca := range []string{vmFresh.v4, vmFresh.v6} {
+		set.LookupRecords = append(set.LookupRecords, policy.LookupRecord{VSID: 6004, CA: addr(ca), MAC: vmFresh.mac, PA: addr(paHere), Type: policy.Dynamic})
+	}
+	r := newRig(t, set, nvgre.Config{})
+	f := offer(server, vmFresh, vmFresh.v4, vmFresh.mac)
+	r.only(r.trip(blue3, f), fresh)
+	r.told(worker.Learn, fresh, f)
+	f = offer(vmServer, vmFresh, vmFresh.v4, vmFresh.mac)
+	r.only(r.trip(uplink, tunnel(6004, paFar, paHere, f)), fresh)
+	r.told(worker.Learn, fresh, f)
+	r.only(r.trip(uplink, tunnel(6004, paFar, paHere, between(vmServer, vmFresh, vmFresh.mac, false).frame())), fresh)
+	r.untold()
+	r.balance(0)
+
+	for i := range set.LookupRecords {
+		if rec := &set.LookupRecords[i]; rec.Type == policy.Dynamic {
+			rec.PA = addr(paFar)
+		}
+	}
+	r = newRig(t, set, nvgre.Config{})
+	for _, f := range [][]byte{
+		arpRequest(vmFresh, vmServer.v4, packet.Broadcast),
+		arpRequest(vmFresh, vmFresh.v4, packet.Broadcast),
+		solicit(vmFresh, vmFresh.v6, vmServer.v6),
+		advertise(vmFresh, vmFresh.v6, "ff02::1", packet.GroupMAC(packet.AllNodes), packet.NDOverride),
+	} {
+		r.dropped(r.trip(fresh, f), fresh, 1, count.Learning)
+		r.told(worker.Learn, fresh, f)
+	}
+	r.balance(0)
+}

@@ -34,7 +34,7 @@ type ArrivalKind uint8
 // The kinds of arrivals.
 const (
 	ToVM      ArrivalKind = iota
-	ToNewVM               // whose CA no record tells (L10)
+	ToNewVM               // a DHCP server's message to a VM whose CA is learned (A16)
 	ToGroup               // to all VMs of a virtual subnet on this host (L25)
 	ToControl             // an NVE control message (N1); the packet is unchanged
 )

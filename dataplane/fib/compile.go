@@ -447,6 +447,8 @@ func (c *Compiler) changeRecord(r *policy.LookupRecord, deleted bool) {
 		e.Flags = Wildcard
 	case policy.L2Only:
 		e.Flags = L2Only
+	case policy.Dynamic:
+		e.Flags = Learned
 	}
 	if r.UseVMMAC {
 		e.Flags |= OwnMAC

@@ -130,6 +130,7 @@ const (
 	RouterCA                        // the distributed router's address in VSID (P20); Dest means nothing
 	Wildcard                        // a gateway's MAC, whatever the CA (C1.1)
 	L2Only                          // a VM's MAC whose CA no record tells (C1.1)
+	Learned                         // a CA that was seen in use, and may be another's again (A16)
 	OwnMAC                          // frames for the PA have the VM's MAC (R7)
 )
 

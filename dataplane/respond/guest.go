@@ -25,7 +25,7 @@ func ARP(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 	sender, target := binary.BigEndian.Uint32(s[:]), binary.BigEndian.Uint32(t[:])
 	unicast := !packet.Ethernet(frame).Dst().IsMulticast()
 	from := f.Lookup4(p.RD, sender)
-	if sender != 0 && !owns(from, p) && mayLearn(f, p, false) {
+	if sender != 0 && !known(from, p) && mayLearn(f, p, false) {
 		return Verdict{Drop: count.Learning, Learn: true} // A16
 	}
 
@@ -102,9 +102,10 @@ func solicitation(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdi
 	carried := src != [16]byte{} && !linkLocal(src)
 	if carried {
 		switch from := f.Lookup6(p.RD, &src); {
-		case owns(from, p):
+		case known(from, p):
 		case mayLearn(f, p, true):
 			return Verdict{Drop: count.Learning, Learn: true} // A16
+		case owns(from, p):
 		case from == nil && isGateway(f, p, true):
 			carried = false
 		default:
@@ -137,7 +138,7 @@ func advertisement(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verd
 		return drop(count.NDInvalid)
 	case hasLL && ll != p.MAC:
 		return drop(count.SourceMAC) // L2
-	case !linkLocal(target) && !owns(f.Lookup6(p.RD, &target), p) && mayLearn(f, p, true):
+	case !linkLocal(target) && !known(f.Lookup6(p.RD, &target), p) && mayLearn(f, p, true):
 		return Verdict{Drop: count.Learning, Learn: true} // A16
 	case packet.IPv6(frame[l.L3:]).Dst()[0] == 0xff:
 		return drop(count.NDSelf) // an announcement (A7)
@@ -145,6 +146,12 @@ func advertisement(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verd
 		return drop(count.SourceCA) // what ARP's sender is to L3: no VM speaks for another (A12)
 	}
 	return Verdict{Forward: true} // A8
+}
+
+// known says whether e is a record of the VM behind p as it should be: one that was
+// learned on the host that the VM came from is to be learned anew (L40).
+func known(e *fib.Entry, p *fib.Port) bool {
+	return owns(e, p) && e.Flags&(fib.Learned|fib.LocalVM) != fib.Learned
 }
 
 // owns says whether e is a record of the VM behind p (L3).

@@ -181,7 +181,7 @@ func (w *Worker) forward(f *fib.FIB, p *fib.Port, o *outbound, dst *fib.Entry, v
 	packet.Ethernet(frame).SetDst(dst.MAC) // L12
 	if v.Adj == nil {
 		w.events[count.LoopedBack]++
-		if dst.Flags&fib.L2Only != 0 && packet.DHCPServer(frame, l) {
+		if dst.Flags&(fib.L2Only|fib.Learned) != 0 && packet.DHCPServer(frame, l) {
 			w.puntFor(v.Port, frame) // A16
 		}
 		w.send(v.Port, m)

@@ -206,10 +206,7 @@ func (w *Worker) decap(f *fib.FIB, mode Mode) {
 func (w *Worker) arrived(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) {
 	switch a.Kind {
 	case fib.ToNewVM:
-		var l packet.Layout
-		if packet.Parse(m.Data(), &l) == packet.OK && packet.DHCPServer(m.Data(), &l) {
-			w.puntFor(a.Port, m.Data()) // A16
-		}
+		w.puntFor(a.Port, m.Data())
 		w.send(a.Port, m)
 	case fib.ToGroup:
 		var l packet.Layout

@@ -98,9 +98,10 @@ func ingress(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) count.Reason {
 		if dst == nil {
 			// Whose CA no record tells: a VM before it has one (L10), a gateway
 			// for addresses outside (G4).
-			if dst = f.ByMAC(vsid, packet.Ethernet(inner).Dst(), l.EtherType == packet.EtherTypeIPv6); dst != nil && dst.Flags&fib.L2Only != 0 {
-				a.Kind = fib.ToNewVM
-			}
+			dst = f.ByMAC(vsid, packet.Ethernet(inner).Dst(), l.EtherType == packet.EtherTypeIPv6)
+		}
+		if dst != nil && dst.Flags&(fib.L2Only|fib.Learned) != 0 && packet.DHCPServer(inner, &l) {
+			a.Kind = fib.ToNewVM // perhaps a lease, or a longer one (A16)
 		}
 		if reason := deliver(f, vsid, a, dst, inner); reason != count.Kept {
 			if (reason == count.InnerUnknown || reason == count.InnerMAC) && packet.IsNVE(inner, &l) {
