@@ -4,10 +4,16 @@ package dpdk
 #include <stdlib.h>
 #include "shim.h"
 
+// The library of a driver, which pkg-config does not name: it knows which VM is behind
+// a port.
+#cgo LDFLAGS: -lrte_net_vhost
+
 #cgo noescape shim_rx_burst
 #cgo nocallback shim_rx_burst
 #cgo noescape shim_tx_burst
 #cgo nocallback shim_tx_burst
+#cgo noescape shim_tx_prepare_burst
+#cgo nocallback shim_tx_prepare_burst
 */
 import "C"
 
@@ -42,6 +48,48 @@ func TxBurst(port PortID, queue int, pkts []*mbuf.Mbuf) int {
 	}
 	return int(C.shim_tx_burst(C.uint16_t(port), C.uint16_t(queue), array(pkts), C.uint16_t(len(pkts))))
 }
+
+// TxPrepareBurst is TxBurst for a port with transmit offloads: it calls
+// rte_eth_tx_prepare first if any packet asks for one. Packets that the driver cannot
+// do are freed, and count among those taken and as refused.
+func TxPrepareBurst(port PortID, queue int, pkts []*mbuf.Mbuf) (taken, refused int) {
+	if len(pkts) == 0 {
+		return 0, 0
+	}
+	n := uint32(C.shim_tx_prepare_burst(C.uint16_t(port), C.uint16_t(queue), array(pkts), C.uint16_t(len(pkts))))
+	return int(n & 0xffff), int(n >> 16)
+}
+
+// Offloads of a device, for DevConf and as DevInfo has them.
+const (
+	RxOffloadVLANStrip      uint64 = C.RTE_ETH_RX_OFFLOAD_VLAN_STRIP
+	RxOffloadIPv4Cksum      uint64 = C.RTE_ETH_RX_OFFLOAD_IPV4_CKSUM
+	RxOffloadUDPCksum       uint64 = C.RTE_ETH_RX_OFFLOAD_UDP_CKSUM
+	RxOffloadTCPCksum       uint64 = C.RTE_ETH_RX_OFFLOAD_TCP_CKSUM
+	RxOffloadTCPLRO         uint64 = C.RTE_ETH_RX_OFFLOAD_TCP_LRO
+	RxOffloadOuterIPv4Cksum uint64 = C.RTE_ETH_RX_OFFLOAD_OUTER_IPV4_CKSUM
+	RxOffloadScatter        uint64 = C.RTE_ETH_RX_OFFLOAD_SCATTER
+
+	TxOffloadVLANInsert     uint64 = C.RTE_ETH_TX_OFFLOAD_VLAN_INSERT
+	TxOffloadIPv4Cksum      uint64 = C.RTE_ETH_TX_OFFLOAD_IPV4_CKSUM
+	TxOffloadUDPCksum       uint64 = C.RTE_ETH_TX_OFFLOAD_UDP_CKSUM
+	TxOffloadTCPCksum       uint64 = C.RTE_ETH_TX_OFFLOAD_TCP_CKSUM
+	TxOffloadTCPTSO         uint64 = C.RTE_ETH_TX_OFFLOAD_TCP_TSO
+	TxOffloadOuterIPv4Cksum uint64 = C.RTE_ETH_TX_OFFLOAD_OUTER_IPV4_CKSUM
+	TxOffloadGRETnlTSO      uint64 = C.RTE_ETH_TX_OFFLOAD_GRE_TNL_TSO
+	TxOffloadMultiSegs      uint64 = C.RTE_ETH_TX_OFFLOAD_MULTI_SEGS
+)
+
+// Features of virtio-net (VIRTIO_NET_F_*) that say what a driver takes.
+const (
+	VirtioGuestCsum uint64 = 1 << 1
+	VirtioGuestTSO4 uint64 = 1 << 7
+	VirtioGuestTSO6 uint64 = 1 << 8
+)
+
+// VhostFeatures is what the driver behind a port of net_vhost chose, 0 while there is
+// none.
+func VhostFeatures(port PortID) uint64 { return uint64(C.shim_vhost_features(C.uint16_t(port))) }
 
 // Probe plugs in the device of a devargs string, as on EAL's command line after
 // --vdev or --allow, and returns its port.

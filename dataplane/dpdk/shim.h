@@ -11,6 +11,7 @@
 #include <rte_errno.h>
 #include <rte_dev.h>
 #include <rte_ethdev.h>
+#include <rte_eth_vhost.h>
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
@@ -72,6 +73,33 @@ static inline uint16_t shim_tx_burst(uint16_t port, uint16_t queue, uint64_t *pk
 	return rte_eth_tx_burst(port, queue, (struct rte_mbuf **)pkts, n);
 }
 
+// shim_tx_prepare_burst sends packets that may ask for offloads, for which a driver
+// wants them prepared. Those that it cannot do are freed and count as sent; how many
+// they are is in the upper half.
+static inline uint32_t shim_tx_prepare_burst(uint16_t port, uint16_t queue, uint64_t *pkts, uint16_t n)
+{
+	struct rte_mbuf **m = (struct rte_mbuf **)pkts;
+	uint64_t asked = 0;
+	uint32_t done = 0, refused = 0;
+
+	for (uint16_t i = 0; i < n; i++)
+		asked |= m[i]->ol_flags;
+	if ((asked & RTE_MBUF_F_TX_OFFLOAD_MASK) == 0)
+		return rte_eth_tx_burst(port, queue, m, n);
+	while (done < n) {
+		uint16_t ready = rte_eth_tx_prepare(port, queue, m + done, n - done);
+		uint16_t sent = rte_eth_tx_burst(port, queue, m + done, ready);
+
+		done += sent;
+		if (sent < ready || done == n)
+			break;
+		rte_pktmbuf_free(m[done]);
+		done++;
+		refused++;
+	}
+	return refused << 16 | done;
+}
+
 // Ethdev.
 
 static inline int shim_configure(uint16_t port, uint16_t rx_queues, uint16_t tx_queues, uint32_t mtu,
@@ -88,6 +116,18 @@ static inline int shim_configure(uint16_t port, uint16_t rx_queues, uint16_t tx_
 	};
 
 	return rte_eth_dev_configure(port, rx_queues, tx_queues, &conf);
+}
+
+// shim_vhost_features is what the driver behind a vhost port chose, 0 while there is
+// none.
+static inline uint64_t shim_vhost_features(uint16_t port)
+{
+	int vid = rte_eth_vhost_get_vid_from_port_id(port);
+	uint64_t features = 0;
+
+	if (vid < 0 || rte_vhost_get_negotiated_features(vid, &features) < 0)
+		return 0;
+	return features;
 }
 
 static inline int shim_link(uint16_t port, int *up, uint32_t *mbps)

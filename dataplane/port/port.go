@@ -25,6 +25,11 @@ type Port interface {
 	// Info says what the device is. It does not change while the port is open.
 	Info() Info
 
+	// Offloads says what the device does in software's place. It may change while
+	// the port is open: of a VM's card, the VM's driver decides when it starts. Any
+	// thread may ask.
+	Offloads() Offloads
+
 	// Stats reads the device's own counters. Any thread may ask.
 	Stats() Stats
 
@@ -50,6 +55,33 @@ type Info struct {
 	RxQueues int
 	TxQueues int
 	LinkUp   bool // at open; devices without link state are up
+}
+
+// Offloads are what a device can do in software's place, and what it does for this
+// port: a packet may ask for no other.
+type Offloads struct {
+	Has, Uses mbuf.Offloads
+}
+
+// Usable is what is left of a choice of offloads without those that are of no use,
+// or that no device offers, because another is missing (O23).
+func Usable(o mbuf.Offloads) mbuf.Offloads {
+	if !o.Has(mbuf.SendL4Checksum | mbuf.SendSegments) {
+		o &^= mbuf.SendTSO | mbuf.SendGRETSO
+	}
+	if !o.Has(mbuf.SendIPv4Checksum | mbuf.SendOuterChecksum) {
+		o &^= mbuf.SendGRETSO
+	}
+	if o&(mbuf.SendTSO|mbuf.SendGRETSO) == 0 {
+		o &^= mbuf.SendSegments // software cuts frames into single buffers
+	}
+	if !o.Has(mbuf.ReceiveL4Checksum | mbuf.ReceiveSegments) {
+		o &^= mbuf.ReceiveLarge
+	}
+	if !o.Has(mbuf.ReceiveLarge) {
+		o &^= mbuf.ReceiveSegments
+	}
+	return o
 }
 
 // Stats are totals since the port was opened.

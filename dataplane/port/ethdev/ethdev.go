@@ -35,6 +35,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"paca/dataplane/dpdk"
@@ -54,8 +55,11 @@ type Config struct {
 	TxQueues    int           // default 1
 	Descriptors int           // per queue, rounded to what the device can have; default 1024
 	Pool        *dpdk.Mempool // fills the receive queues
-	TxOffloads  uint64        // RTE_ETH_TX_OFFLOAD_*, of those that TxOffloadCapa has
 	MAC         [6]byte       // of a tap; zero: one made up. Other devices have their own
+
+	// Offloads are what the device shall do, if it can, in software's place: what of it
+	// has any use is up to port.Usable.
+	Offloads mbuf.Offloads
 }
 
 // Port is one started device.
@@ -65,6 +69,10 @@ type Port struct {
 	name  string // for errors: "port uplink0: af_packet:eth0"
 	info  port.Info
 	capas dpdk.DevInfo
+	wants mbuf.Offloads
+
+	prepares bool          // packets may ask for offloads
+	refused  atomic.Uint64 // packets that asked for what the driver could not do
 
 	mu     sync.Mutex // of control; bursts take no lock
 	closed bool
@@ -142,7 +150,8 @@ func (p *Port) start(c Config) error {
 			return errors.Join(err, holds(c.Pool, mtu))
 		}},
 		{"configure", func() error {
-			conf := dpdk.DevConf{RxQueues: rx, TxQueues: tx, TxOffloads: c.TxOffloads}
+			conf := dpdk.DevConf{RxQueues: rx, TxQueues: tx}
+			conf.RxOffloads, conf.TxOffloads = p.asks(c.Offloads)
 			if p.plug.iface == "" {
 				conf.MTU = mtu
 			}
@@ -257,15 +266,21 @@ func each(queues int, do func(queue int) error) error {
 // Rx implements port.Port.
 func (p *Port) Rx(queue int, pkts []*mbuf.Mbuf) int { return dpdk.RxBurst(p.id, queue, pkts) }
 
-// Tx implements port.Port.
-func (p *Port) Tx(queue int, pkts []*mbuf.Mbuf) int { return dpdk.TxBurst(p.id, queue, pkts) }
+// Tx implements port.Port. A packet that asks for what the driver cannot do for it is
+// taken and lost, and counts as an error.
+func (p *Port) Tx(queue int, pkts []*mbuf.Mbuf) int {
+	if !p.prepares {
+		return dpdk.TxBurst(p.id, queue, pkts)
+	}
+	taken, refused := dpdk.TxPrepareBurst(p.id, queue, pkts)
+	if refused > 0 {
+		p.refused.Add(uint64(refused))
+	}
+	return taken
+}
 
 // Info implements port.Port.
 func (p *Port) Info() port.Info { return p.info }
-
-// TxOffloadCapa are the transmit offloads the device could do,
-// RTE_ETH_TX_OFFLOAD_*.
-func (p *Port) TxOffloadCapa() uint64 { return p.capas.TxOffloadCapa }
 
 // LinkUp is the state of the wire now.
 func (p *Port) LinkUp() bool {
@@ -295,7 +310,7 @@ func (p *Port) stats() port.Stats {
 	}
 	p.last = port.Stats{
 		RxPackets: s.IPackets, RxBytes: s.IBytes, TxPackets: s.OPackets, TxBytes: s.OBytes,
-		RxMissed: s.IMissed, RxNoBuffer: s.RxNoMbuf, RxErrors: s.IErrors, TxErrors: s.OErrors,
+		RxMissed: s.IMissed, RxNoBuffer: s.RxNoMbuf, RxErrors: s.IErrors, TxErrors: s.OErrors + p.refused.Load(),
 	}
 	return p.last
 }

@@ -149,11 +149,7 @@ func TestContractMemif(t *testing.T) {
 
 func TestContractVhostVirtio(t *testing.T) {
 	porttest.Run(t, func(t *testing.T) porttest.Subject {
-		pool, farPool := newPool(t, poolSize, mbuf.DefaultDataRoom), newPool(t, poolSize, mbuf.DefaultDataRoom)
-		path := filepath.Join(t.TempDir(), "vhost.sock")
-		p := newPort(t, Config{Device: "vhost-user:" + path, Pool: pool})
-		far := newPort(t, Config{Device: "virtio-user:" + path, Pool: farPool})
-		waitForLink(t, true, p, far)
+		p, far, pool, farPool := wire(t, mbuf.AllOffloads, mbuf.AllOffloads)
 		return between(t, p, far, pool, farPool, 2048)
 	})
 }

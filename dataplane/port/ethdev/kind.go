@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"paca/dataplane/mbuf"
+	"paca/dataplane/port"
 )
 
 // ErrDevice marks a device string that cannot be understood.
@@ -261,8 +262,14 @@ func vhostUser(c *Config, arg string) (plug, error) {
 			return plug{}, err
 		}
 	}
-	// tso=0: without it a VM may send frames of 64 KiB to be cut here.
-	devargs, err := vdevArgs("net_vhost", "iface="+path, fmt.Sprintf("client=%d", client), "tso=0",
+	// With tso a VM may send frames of 64 KiB, to be cut by whoever must. With
+	// legacy-ol-flags off, frames that a VM left its checksums of to others say so as
+	// received packets of every other driver do.
+	tso := "tso=0"
+	if port.Usable(c.Offloads).Has(mbuf.ReceiveLarge) {
+		tso = "tso=1"
+	}
+	devargs, err := vdevArgs("net_vhost", "iface="+path, fmt.Sprintf("client=%d", client), tso, "legacy-ol-flags=0",
 		fmt.Sprintf("queues=%d", max(c.RxQueues, c.TxQueues)))
 	return plug{devargs: devargs, paired: true}, err
 }

@@ -29,6 +29,20 @@ type Config struct {
 	Queues int       // of either direction, default 1
 	Depth  int       // frames a queue holds before it is full, default 1024
 	Pool   port.Pool // gives buffers to Rx and takes those that Tx sent
+
+	// Offloads are what the port claims to do. It does none of it: what packets ask
+	// for is in the Notes that Visit shows, and on the wire of a pair the other port
+	// says what is left to be done. With ReceiveLarge or SendTSO the wire carries
+	// frames of 64 KiB.
+	Offloads port.Offloads
+}
+
+// room is the largest frame of a queue in bytes.
+func (c *Config) room(large mbuf.Offloads) int {
+	if c.Offloads.Uses&large != 0 {
+		return 1<<16 - 1
+	}
+	return c.MTU + overhead
 }
 
 func (c *Config) complete() error {
@@ -61,6 +75,7 @@ type Port struct {
 	cfg     Config
 	in, out []*ring // by queue; in is what Rx reads
 	paired  bool
+	tails   [64]*mbuf.Mbuf // of a large frame, at hand
 	closed  atomic.Bool
 
 	rxPackets, rxBytes, rxMissed, rxNoBuffer, rxErrors atomic.Uint64
@@ -76,8 +91,8 @@ func New(c Config) (*Port, error) {
 	}
 	p := &Port{cfg: c}
 	for range c.Queues {
-		p.in = append(p.in, newRing(c.Depth, c.MTU+overhead))
-		p.out = append(p.out, newRing(c.Depth, c.MTU+overhead))
+		p.in = append(p.in, newRing(c.Depth, p.cfg.room(mbuf.ReceiveLarge)))
+		p.out = append(p.out, newRing(c.Depth, p.cfg.room(mbuf.SendTSO|mbuf.SendGRETSO)))
 	}
 	return p, nil
 }
@@ -115,8 +130,11 @@ func (p *Port) Rx(queue int, pkts []*mbuf.Mbuf) int {
 	got, bytes := 0, 0
 	for i := range n {
 		f := r.frame(at + uint32(i))
-		if len(f) > p.cfg.MTU+overhead || !pkts[got].SetData(f) {
+		if len(f) > p.cfg.room(mbuf.ReceiveLarge) || !p.receive(pkts[got], f) {
 			continue
+		}
+		if p.cfg.Offloads.Uses != 0 {
+			p.note(pkts[got], r.notes[(at+uint32(i))&r.mask])
 		}
 		got++
 		bytes += len(f)
@@ -131,8 +149,41 @@ func (p *Port) Rx(queue int, pkts []*mbuf.Mbuf) int {
 	return got
 }
 
+// receive makes m a packet of f. A large one takes more buffers from the pool.
+func (p *Port) receive(m *mbuf.Mbuf, f []byte) bool {
+	if m.SetData(f) {
+		return true
+	}
+	room := m.Tailroom()
+	tails := (len(f) - 1) / room
+	if tails > len(p.tails) || !p.cfg.Offloads.Uses.Has(mbuf.ReceiveSegments) || !p.cfg.Pool.Alloc(p.tails[:tails]) {
+		return false
+	}
+	m.SetData(f[:room])
+	last := m
+	for _, tail := range p.tails[:tails] {
+		f = f[room:]
+		tail.SetData(f[:min(room, len(f))])
+		m.JoinAfter(last, tail)
+		last = tail
+	}
+	return true
+}
+
+// note tells a received packet what the device found out.
+func (p *Port) note(m *mbuf.Mbuf, n Notes) {
+	if p.paired {
+		n = n.arrive()
+	}
+	m.SetFlags(n.Flags)
+	m.SetTxOffload(n.Lengths)
+	m.SetVLANTCI(n.TCI)
+	m.SetPacketType(n.Type)
+}
+
 // Tx implements port.Port. A frame larger than the MTU is taken and lost, and
-// counts as an error, as with a device.
+// counts as an error, as with a device; so is one in several buffers by a port that
+// does not claim to send such.
 func (p *Port) Tx(queue int, pkts []*mbuf.Mbuf) int {
 	r := p.out[queue]
 	at, n := r.writable()
@@ -142,11 +193,12 @@ func (p *Port) Tx(queue int, pkts []*mbuf.Mbuf) int {
 	}
 	sent, bytes := 0, 0
 	for _, m := range pkts[:n] {
-		if m.Len() > r.size {
+		if m.Len() > r.size || m.Segments() > 1 && !p.cfg.Offloads.Uses.Has(mbuf.SendSegments) {
 			continue
 		}
 		pos := at + uint32(sent)
 		r.lens[pos&r.mask] = uint32(m.Len())
+		r.notes[pos&r.mask] = notesOf(m)
 		for slot, s := r.slot(pos), m; s != nil; s = s.Next() {
 			slot = slot[copy(slot, s.Data()):]
 		}
@@ -166,25 +218,30 @@ func (p *Port) Tx(queue int, pkts []*mbuf.Mbuf) int {
 // Inject makes frames arrive at a queue of a port made by New and returns how
 // many fitted; those that did not are missed. The frames are copied.
 func (p *Port) Inject(queue int, frames ...[]byte) int {
+	n := 0
+	for _, f := range frames {
+		n += p.InjectNoted(queue, f, Notes{})
+	}
+	return n
+}
+
+// InjectNoted is Inject for one frame that the device says more of.
+func (p *Port) InjectNoted(queue int, f []byte, notes Notes) int {
 	p.wireIsFree()
 	r := p.in[queue]
 	at, room := r.writable()
-	n := 0
-	for _, f := range frames {
-		switch {
-		case len(f) > r.size:
-			p.rxErrors.Add(1)
-			continue
-		case n == room:
-			p.rxMissed.Add(1)
-			continue
-		}
-		pos := at + uint32(n)
-		r.lens[pos&r.mask] = uint32(copy(r.slot(pos), f))
-		n++
+	switch {
+	case len(f) > r.size:
+		p.rxErrors.Add(1)
+		return 0
+	case room == 0:
+		p.rxMissed.Add(1)
+		return 0
 	}
-	r.publish(n)
-	return n
+	r.lens[at&r.mask] = uint32(copy(r.slot(at), f))
+	r.notes[at&r.mask] = notes
+	r.publish(1)
+	return 1
 }
 
 // Drain returns copies of all frames that a queue of a port made by New has
@@ -198,11 +255,16 @@ func (p *Port) Drain(queue int) [][]byte {
 // Visit is Drain without copies: it shows each frame to f, for whose call alone
 // the slice is valid, and returns how many there were.
 func (p *Port) Visit(queue int, f func(frame []byte)) int {
+	return p.VisitNoted(queue, func(frame []byte, _ Notes) { f(frame) })
+}
+
+// VisitNoted is Visit for those who want to know what each packet asked for.
+func (p *Port) VisitNoted(queue int, f func(frame []byte, notes Notes)) int {
 	p.wireIsFree()
 	r := p.out[queue]
 	at, n := r.readable()
 	for i := range n {
-		f(r.frame(at + uint32(i)))
+		f(r.frame(at+uint32(i)), r.notes[(at+uint32(i))&r.mask])
 	}
 	r.consume(n)
 	return n
@@ -226,6 +288,9 @@ func (p *Port) Info() port.Info {
 		LinkUp:   true,
 	}
 }
+
+// Offloads implements port.Port.
+func (p *Port) Offloads() port.Offloads { return p.cfg.Offloads }
 
 // Stats implements port.Port.
 func (p *Port) Stats() port.Stats {

@@ -101,16 +101,76 @@ func TestLosses(t *testing.T) {
 
 func TestSegmentsAreGathered(t *testing.T) {
 	pool := mbuf.NewHeap(2, mbuf.DefaultDataRoom)
-	p := open(t, Config{Pool: pool})
-	pkts := make([]*mbuf.Mbuf, 2)
-	pool.Alloc(pkts)
 	f := porttest.Frame(0, 200)
-	pkts[0].SetData(f[:90])
-	pkts[1].SetData(f[90:])
-	pkts[0].Join(pkts[1])
-	p.Tx(0, pkts[:1])
-	if got := p.Drain(0); len(got) != 1 || !bytes.Equal(got[0], f) || pool.Available() != 2 {
-		t.Errorf("sent %x, %d buffers back", got, pool.Available())
+	for uses, sent := range map[mbuf.Offloads]int{mbuf.SendSegments: 1, 0: 0} {
+		p := open(t, Config{Pool: pool, Offloads: port.Offloads{Uses: uses}})
+		if p.Tx(0, []*mbuf.Mbuf{pool.Packet(f, 90, 110)}) != 1 {
+			t.Fatal("not taken")
+		}
+		got := p.Drain(0)
+		if len(got) != sent || sent == 1 && !bytes.Equal(got[0], f) || pool.Available() != 2 || p.Stats().TxErrors != uint64(1-sent) {
+			t.Errorf("offloads %b: sent %x, %d buffers back", uses, got, pool.Available())
+		}
+	}
+}
+
+// What a packet asks for is seen; what a device found is told.
+func TestO20_O31Notes(t *testing.T) {
+	pool := mbuf.NewHeap(64, mbuf.DefaultDataRoom)
+	p := open(t, Config{Pool: pool, Depth: 4, Offloads: port.Offloads{Uses: mbuf.AllOffloads}})
+	asked := Notes{Flags: mbuf.TxTCPSegment | mbuf.TxIPv6, Lengths: mbuf.TxOffload{L2Len: 14, L3Len: 40, L4Len: 32, SegmentSize: 1400}, TCI: 7, Segments: 3}
+	f := porttest.Frame(1, 60000)
+	m := pool.Packet(f[:5000], 2000)
+	m.SetFlags(asked.Flags)
+	m.SetTxOffload(asked.Lengths)
+	m.SetVLANTCI(asked.TCI)
+	p.Tx(0, []*mbuf.Mbuf{m})
+	p.VisitNoted(0, func(got []byte, n Notes) {
+		if n != asked || !bytes.Equal(got, f[:5000]) {
+			t.Errorf("%d bytes with %+v, want %+v", len(got), n, asked)
+		}
+	})
+	found := Notes{Flags: mbuf.RxLRO | mbuf.RxL4ChecksumNone, Lengths: mbuf.TxOffload{SegmentSize: 1448}, TCI: 9, Type: 0x111}
+	p.InjectNoted(0, f, found)
+	pkts := make([]*mbuf.Mbuf, 1)
+	if p.Rx(0, pkts) != 1 {
+		t.Fatal("not received")
+	}
+	found.Segments = 30 // of 2048 bytes
+	if got := notesOf(pkts[0]); got != found || !bytes.Equal(pkts[0].AppendTo(nil), f) {
+		t.Errorf("%d bytes with %+v, want %+v", pkts[0].Len(), got, found)
+	}
+	pool.Free(pkts)
+	p.InjectNoted(0, f, found)
+	pool.Alloc(make([]*mbuf.Mbuf, 40))
+	if p.Rx(0, pkts) != 0 || pool.Available() != 24 {
+		t.Errorf("a frame of 30 buffers is received with 24, %d are left", pool.Available())
+	}
+}
+
+// A wire of virtio's kind: what was left to be done by the one is to be done by the
+// other.
+func TestPairCarriesWhatIsLeftToDo(t *testing.T) {
+	pool := mbuf.NewHeap(64, mbuf.DefaultDataRoom)
+	c := Config{Depth: 4, Pool: pool, Offloads: port.Offloads{Uses: mbuf.AllOffloads}}
+	p, q, err := NewPair(c, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for asked, found := range map[uint64]uint64{
+		0:                                0,
+		mbuf.TxIPv4 | mbuf.TxUDPChecksum: mbuf.RxL4ChecksumNone,
+		mbuf.TxIPv6 | mbuf.TxTCPSegment:  mbuf.RxL4ChecksumNone | mbuf.RxLRO,
+	} {
+		m := pool.Packet(porttest.Frame(1, 5000), 2000)
+		m.SetFlags(asked)
+		m.SetTxOffload(mbuf.TxOffload{L2Len: 14, SegmentSize: 1448})
+		p.Tx(0, []*mbuf.Mbuf{m})
+		pkts := make([]*mbuf.Mbuf, 1)
+		if q.Rx(0, pkts) != 1 || pkts[0].Flags() != found || found&mbuf.RxLRO != 0 && pkts[0].TxOffload().SegmentSize != 1448 {
+			t.Fatalf("flags %#x arrive as %#x, want %#x", asked, pkts[0].Flags(), found)
+		}
+		pool.Free(pkts)
 	}
 }
 

@@ -1,11 +1,44 @@
 package memport
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"paca/dataplane/mbuf"
+)
+
+// Notes are what a packet says of itself besides its bytes: what is asked of the
+// device, or what the device found.
+type Notes struct {
+	Flags    uint64 // mbuf.Tx…, mbuf.Rx…
+	Lengths  mbuf.TxOffload
+	TCI      uint16
+	Type     uint32 // RTE_PTYPE_*
+	Segments int    // buffers that it was sent in; received in as few as it needs
+}
+
+func notesOf(m *mbuf.Mbuf) Notes {
+	return Notes{m.Flags(), m.TxOffload(), m.VLANTCI(), m.PacketType(), m.Segments()}
+}
+
+// arrive is what becomes of a sender's notes when a wire of virtio's kind has no
+// checksums computed and nothing cut on its way.
+func (n Notes) arrive() Notes {
+	var r Notes
+	if n.Flags&mbuf.TxL4Mask != 0 || n.Flags&mbuf.TxTCPSegment != 0 {
+		r.Flags |= mbuf.RxL4ChecksumNone
+	}
+	if n.Flags&(mbuf.TxTCPSegment|mbuf.TxUDPSegment) != 0 {
+		r.Flags |= mbuf.RxLRO
+		r.Lengths.SegmentSize = n.Lengths.SegmentSize
+	}
+	return r
+}
 
 // ring carries frames, by copy, from one goroutine to one other.
 type ring struct {
 	room  []byte
 	lens  []uint32
+	notes []Notes
 	size  int // bytes of room per frame
 	depth uint32
 	mask  uint32
@@ -25,6 +58,7 @@ func newRing(depth, size int) *ring {
 	return &ring{
 		room:  make([]byte, slots*size),
 		lens:  make([]uint32, slots),
+		notes: make([]Notes, slots),
 		size:  size,
 		depth: uint32(depth),
 		mask:  uint32(slots - 1),

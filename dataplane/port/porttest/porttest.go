@@ -76,6 +76,8 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		{"RxLeavesHeadroom", rxHeadroom},
 		{"TxSendsInOrder", txInOrder},
 		{"TxSendsPrepended", txPrepended},
+		{"O23TxSendsSegments", txSegments},
+		{"O23Offloads", offloads},
 		{"TxLeavesTheRestToTheCaller", txBounded},
 		{"StatsCount", stats},
 		{"NoBufferIsLost", conservation},
@@ -278,6 +280,53 @@ func txPrepended(t *testing.T, s Subject) {
 	transmit(t, s, pkts)
 	if err := same(fetch(t, s, 1), [][]byte{whole}); err != nil {
 		t.Error(err)
+	}
+}
+
+// segments makes one packet of a frame, in buffers of size bytes.
+func segments(t *testing.T, s Subject, frame []byte, size int) *mbuf.Mbuf {
+	t.Helper()
+	var parts [][]byte
+	for rest := frame; len(rest) > 0; rest = rest[min(size, len(rest)):] {
+		parts = append(parts, rest[:min(size, len(rest))])
+	}
+	pkts := buffers(t, s, parts)
+	for _, tail := range pkts[1:] {
+		pkts[0].Join(tail)
+	}
+	return pkts[0]
+}
+
+// txSegments is for ports that say they send packets of several buffers.
+func txSegments(t *testing.T, s Subject) {
+	if !s.Port.Offloads().Uses.Has(mbuf.SendSegments) {
+		t.Skip("this port is given packets of one buffer only")
+	}
+	before := s.Pool.Available()
+	for i, size := range []int{60, 61, 500, 1024} {
+		inner, whole := Frame(i, s.Port.Info().MTU+14-42), make([]byte, s.Port.Info().MTU+14)
+		copy(whole, Frame(i, 42))
+		copy(whole[42:], inner)
+		m := segments(t, s, inner, size)
+		copy(m.Prepend(42), whole[:42]) // in front of the first
+		transmit(t, s, []*mbuf.Mbuf{m})
+		if err := same(fetch(t, s, 1), [][]byte{whole}); err != nil {
+			t.Errorf("buffers of %d bytes: %v", size, err)
+		}
+	}
+	// A device may hold the last that it sent until it sends more.
+	if n := before - s.Pool.Available(); n > 4*32 {
+		t.Errorf("%d buffers gone", n)
+	}
+}
+
+func offloads(t *testing.T, s Subject) {
+	o := s.Port.Offloads()
+	if !o.Has.Has(o.Uses) {
+		t.Errorf("uses %b, of which the device has only %b", o.Uses, o.Has)
+	}
+	if o.Uses != port.Usable(o.Uses) {
+		t.Errorf("uses %b, of which only %b are of use", o.Uses, port.Usable(o.Uses))
 	}
 }
 
