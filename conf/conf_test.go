@@ -28,7 +28,7 @@ func TestHostFile(t *testing.T) {
 			{Name: "red-vm1", Role: RoleVM, Device: "memif:/run/paca/memif.sock,id=3,role=server", MTU: 1500, VSID: 5001, MAC: mac, DynamicIPLimit: 8, StormLimit: 1000},
 			{Name: "kernel", Role: RoleHost, Device: "tap:paca0", MTU: 1500, Uplink: "uplink0"},
 			{Name: "green-vm1", Role: RoleVM, Device: "tap:green1", MTU: 1500, VSID: 7001, MAC: [6]byte{0x10, 0x10, 0x10, 0x10, 0x11, 0x07},
-				MACSpoofing: true, DHCPGuard: true, RouterGuard: true},
+				MACSpoofing: true, DHCPGuard: true, RouterGuard: true, NoOffload: []string{"gre_tso", "vlan"}},
 		},
 		ProviderAddresses: []ProviderAddress{
 			{Address: netip.MustParsePrefix("192.168.1.10/24"), Port: "uplink0"},
@@ -111,6 +111,7 @@ func TestPolicyFile(t *testing.T) {
 			{Name: "guarded-vm", Role: RoleVM, Device: "tap:guarded", MTU: 1500, MAC: [6]byte{0x10, 0x10, 0x10, 0x10, 0x11, 0x09},
 				MACSpoofing: true, DHCPGuard: true, RouterGuard: true, StormLimit: 200},
 			{Name: "kernel1", Role: RoleHost, Device: "tap:paca1", MTU: 1500, Uplink: "uplink1"},
+			{Name: "kernel2", Role: RoleHost, Device: "tap:paca2", MTU: 1500, Uplink: "uplink2", NoOffload: []string{"multi_segment"}},
 		},
 		ProviderAddresses: []ProviderAddress{
 			{Address: netip.MustParsePrefix("192.168.1.11/24"), Port: "uplink0", VLAN: 7, MAC: [6]byte{2, 0, 0, 0, 1, 0x11}},
@@ -279,6 +280,9 @@ func TestHostFileFaults(t *testing.T) {
 		{`mac_spoofing = true`, `mac_spoofing = 1`, `94: port[4].mac_spoofing: 1 is not a boolean; use true or false`},
 		{`dynamic_ip_limit = 0`, `dynamic_ip_limit = 4097`, `97: port[4].dynamic_ip_limit: 4097 is above 4096; use 0 to 4096`},
 		{`storm_limit = 0`, `storm_limit = -1`, `98: port[4].storm_limit: -1 is below 0; use 0 to 10000000`},
+		{`offload = {`, `offload = { lro = false,`, `99: port[4].offload.lro: unknown key; known here: tso, gre_tso, tx_checksum, outer_checksum, rx_checksum, multi_segment, vlan`},
+		{`gre_tso = false`, `gre_tso = "off"`, `99: port[4].offload.gre_tso: "off" is a string, not a boolean; use true or false`},
+		{`mtu = 1600`, `offload = false`, `18: port[0].offload: false is not a table; write offload = { ... }`},
 		{`storm_limit = 0`, `storm_limit = 10000001`, `98: port[4].storm_limit: 10000001 is above 10000000; use 0 to 10000000`},
 
 		// [[provider_address]], [[provider_route]], [[neighbor]]

@@ -96,7 +96,12 @@ type Port struct {
 	StormLimit     uint32 // broadcast and multicast frames per second; 0 = any number
 
 	Uplink string // role host only: name of an uplink; "" = the only one (W20)
+
+	NoOffload []string // of Offloads, in their order: what the device shall not do though it could
 }
+
+// Offloads are the keys of port.offload. // O23
+var Offloads = []string{"tso", "gre_tso", "tx_checksum", "outer_checksum", "rx_checksum", "multi_segment", "vlan"}
 
 // ProviderAddress is one [[provider_address]].
 type ProviderAddress struct {
@@ -340,6 +345,14 @@ func readPort(t *table, p *Port, vsid func(any) (uint32, error)) (role bool) {
 	role = required(t, "role", &p.Role, oneOf(RoleUplink, RoleVM, RoleHost), `use "uplink", "vm" or "host"`)
 	required(t, "device", &p.Device, device, "use a PCI address or kind:argument, like \"tap:vm1\"")
 	optional(t, "mtu", &p.MTU, integer(1280, 9702))
+	t.table("offload", func(t *table) {
+		for _, word := range Offloads {
+			use := true
+			if optional(t, word, &use, boolean); !use {
+				p.NoOffload = append(p.NoOffload, word)
+			}
+		}
+	})
 	if role && p.Role != RoleVM {
 		t.refuse("vsid", "only a port of role \"vm\" has one")
 		t.refuse("mac", "only a port of role \"vm\" has one here")

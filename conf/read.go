@@ -131,7 +131,11 @@ func (t *table) table(name string, read func(*table)) {
 	}
 	values, ok := v.(map[string]any)
 	if !ok {
-		t.doc.addFault(t.key(name), "%s; write [%s]", not(v, "a table"), name)
+		form := "[" + name + "]"
+		if t.path != "" {
+			form = name + " = { ... }"
+		}
+		t.doc.addFault(t.key(name), "%s; write %s", not(v, "a table"), form)
 		return
 	}
 	sub := &table{doc: t.doc, path: t.key(name), values: values}

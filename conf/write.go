@@ -37,6 +37,9 @@ func (p *Policy) Write(w io.Writer) error {
 			b.number("storm_limit", o.StormLimit)
 		}
 		b.label("uplink", o.Uplink)
+		if len(o.NoOffload) > 0 {
+			b.set("offload", "{ "+strings.Join(o.NoOffload, " = false, ")+" = false }")
+		}
 	}
 	for _, a := range p.ProviderAddresses {
 		b.table("[[provider_address]]")

@@ -27,6 +27,7 @@ type noun struct {
 	fields   []field
 	columns  []column
 	row      func(proto.Message) []string
+	more     func(proto.Message) string // what verb show has beyond a line for each field; nil: nothing
 	examples map[string]string // by verb
 }
 
@@ -164,6 +165,9 @@ type value struct {
 // Set implements pflag.Value. Of a repeated field it takes commas, too.
 func (v *value) Set(s string) error {
 	d := descriptor(v.in, v.field.name)
+	if d.IsMap() {
+		return v.setMap(d, s)
+	}
 	if !d.IsList() {
 		parsed, err := v.parse(d, s)
 		if err == nil {
@@ -181,6 +185,21 @@ func (v *value) Set(s string) error {
 			return err
 		}
 		v.in.Mutable(d).List().Append(parsed)
+	}
+	return nil
+}
+
+// setMap takes "word=on,word=off" into a map of booleans.
+func (v *value) setMap(d protoreflect.FieldDescriptor, s string) error {
+	for pair := range strings.SplitSeq(s, ",") {
+		word, state, _ := strings.Cut(pair, "=")
+		if !slices.Contains(v.field.words, word) {
+			return fmt.Errorf("%q: use %s, each with =on or =off", word, oneOf(v.field.words))
+		}
+		if state != "on" && state != "off" {
+			return fmt.Errorf("%q: write %s=on or %s=off", pair, word, word)
+		}
+		v.in.Mutable(d).Map().Set(protoreflect.ValueOfString(word).MapKey(), protoreflect.ValueOfBool(state == "on"))
 	}
 	return nil
 }
@@ -213,6 +232,8 @@ func (v *value) Type() string {
 	d := descriptor(v.in, v.field.name)
 	kind := "TEXT"
 	switch {
+	case d.IsMap():
+		kind = "WORD=on|off,..."
 	case d.Kind() == protoreflect.Uint32Kind:
 		kind = "N"
 	case d.Kind() == protoreflect.BoolKind:
@@ -415,9 +436,15 @@ func (c *ctl) set(n *noun) *cobra.Command {
 			return f.edit(m.Interface(), command.Flags().Lookup(f.flagName()).Value.String())
 		}
 		d := descriptor(m, f.name)
-		if d.IsList() && !news.Has(d) {
+		switch {
+		case d.IsMap():
+			news.Get(d).Map().Range(func(k protoreflect.MapKey, v protoreflect.Value) bool {
+				m.Mutable(d).Map().Set(k, v)
+				return true
+			})
+		case d.IsList() && !news.Has(d):
 			m.Clear(d)
-		} else {
+		default:
 			m.Set(d, news.Get(d))
 		}
 		return nil
@@ -509,7 +536,11 @@ func (c *ctl) showOf(n *noun) *cobra.Command {
 		return c.show(answer, func() string {
 			var sheets []string
 			for _, m := range found {
-				sheets = append(sheets, sheet(m.ProtoReflect()))
+				text := sheet(m.ProtoReflect())
+				if n.more != nil {
+					text += n.more(m)
+				}
+				sheets = append(sheets, text)
 			}
 			return strings.Join(sheets, "\n")
 		})
@@ -520,7 +551,7 @@ func (c *ctl) showOf(n *noun) *cobra.Command {
 	return command
 }
 
-// sheet is everything about one message, a line each.
+// sheet is everything about one message, a line each, but for lists of messages.
 func sheet(m protoreflect.Message) string {
 	var rows [][]string
 	var walk func(prefix string, m protoreflect.Message)
@@ -529,7 +560,10 @@ func sheet(m protoreflect.Message) string {
 		for i := range fields.Len() {
 			f := fields.Get(i)
 			name := prefix + strings.ReplaceAll(string(f.Name()), "_", " ")
-			if f.Message() != nil && !f.IsList() {
+			if f.IsList() && f.Message() != nil {
+				continue
+			}
+			if f.Message() != nil && !f.IsMap() {
 				walk(name+" ", m.Get(f).Message())
 				continue
 			}
@@ -547,6 +581,16 @@ func sheet(m protoreflect.Message) string {
 // printed is a field's value in words.
 func printed(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
 	switch {
+	case f.IsMap() && v.Map().Len() == 0:
+		return "-"
+	case f.IsMap():
+		var all []string
+		v.Map().Range(func(k protoreflect.MapKey, v protoreflect.Value) bool {
+			all = append(all, k.String()+"="+map[bool]string{true: "on", false: "off"}[v.Bool()])
+			return true
+		})
+		slices.Sort(all)
+		return strings.Join(all, ", ")
 	case f.IsList() && v.List().Len() == 0:
 		return "-"
 	case f.IsList():

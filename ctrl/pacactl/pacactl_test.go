@@ -43,7 +43,12 @@ func (fake) Status() *pacav1.StatusResponse {
 func (fake) Ports() []*pacav1.Port {
 	return []*pacav1.Port{
 		{Name: "uplink0", Role: "uplink", Device: "0000:3b:00.0", Driver: "net_ixgbe", Mac: "02:00:00:00:00:01", Mtu: 1600, LinkUp: true,
-			RxPackets: 1000000, TxPackets: 1000001, DeviceStats: &pacav1.DeviceStats{RxMissed: 3}, DroppedPackets: 12},
+			RxPackets: 1000000, TxPackets: 1000001, DeviceStats: &pacav1.DeviceStats{RxMissed: 3}, DroppedPackets: 12, Offload: map[string]bool{"vlan": false, "gre_tso": false},
+			Offloads: []*pacav1.PortOffload{
+				{Name: "TCP segmentation", Word: "tso", Device: true, Used: true},
+				{Name: "TCP segmentation in GRE", Word: "gre_tso", Device: true, Software: "frames are cut", Reason: "switched off"},
+				{Name: "IPv4 header checksum", Word: "tx_checksum", Software: "computed", Reason: "the device lacks it"},
+			}},
 		{Name: "blue-vm1", Role: "vm", Device: "vhost-user:/run/paca/a-directory-of-its-own/blue-vm1.sock,client", Mtu: 1500,
 			Vsid: 6001, VmMac: "10:10:10:10:11:05", MacSpoofing: true, DhcpGuard: true, RouterGuard: true,
 			DynamicIpLimit: proto.Uint32(8), StormLimit: proto.Uint32(1000)},
@@ -115,6 +120,7 @@ func call(socket string, args ...string) (code int, out, errOut string) {
 var questions = map[string][]string{
 	"status":             {"status"},
 	"port-list":          {"port", "list"},
+	"port-show":          {"port", "show", "uplink0"},
 	"lookup-record-list": {"lookup-record", "list"},
 	"one-subnet":         {"lookup-record", "list", "--vsid", "6001"},
 	"two-selectors":      {"lookup-record", "list", "--vsid", "6001,5001", "--ca", "10.1.1.11", "--ca", "10.1.1.12", "--pa", "192.168.2.20", "--mac", "101010101106"},

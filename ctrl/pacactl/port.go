@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	pacav1 "paca/ctrl/api/paca/v1"
 	"paca/ctrl/api/paca/v1/pacav1connect"
 )
@@ -27,6 +29,7 @@ var ports = &noun{
 		{name: "dynamic_ip_limit", part: free, help: "addresses that may be learned from the VM, 0 to 4096; without it 8"},
 		{name: "storm_limit", part: free, help: "broadcasts and multicasts from the VM in a second, 0 is any number; without it 1000"},
 		{name: "uplink", part: free, help: "with role host: the uplink whose other traffic it carries; without it the only one", complete: uplinks},
+		{name: "offload", part: free, help: "what the device may do though software could: words with =on or =off; all are on without it", words: offloads},
 	},
 	columns: []column{{"NAME", text}, {"ROLE", fixed}, {"VSID", number}, {"LINK", fixed}, {"RX", number}, {"TX", number},
 		{"MISSED", number}, {"DROPPED", number}, {"SWITCHES", text}, {"DEVICE", text}},
@@ -41,9 +44,11 @@ var ports = &noun{
 		return []string{p.Name, p.Role, vsid, link, decimal(p.RxPackets), decimal(p.TxPackets),
 			decimal(p.GetDeviceStats().GetRxMissed()), decimal(p.DroppedPackets), switches(p), p.Device}
 	}),
+	more: offloadSheet,
 	examples: map[string]string{
 		"add": "pacactl port add blue-vm3 --role vm --device vhost-user:/run/paca/blue-vm3.sock --vsid 6001 --mac 10:10:10:10:11:13 --dhcp-guard --router-guard\n" +
-			"pacactl port add host0 --role host --device tap:paca0 --uplink uplink0",
+			"pacactl port add host0 --role host --device tap:paca0 --uplink uplink0\n" +
+			"pacactl port add blue-vm4 --role vm --device vhost-user:/run/paca/blue-vm4.sock --vsid 6001 --mac 10:10:10:10:11:14 --offload tso=off",
 		"set":  "pacactl port set blue-vm2 --vsid 6002\npacactl port set blue-vm1 --mac-spoofing --dynamic-ip-limit 0 --storm-limit 200",
 		"del":  "pacactl port del blue-vm2",
 		"list": "pacactl port list --role vm",
@@ -67,4 +72,33 @@ func switches(p *pacav1.Port) string {
 		return "-"
 	}
 	return strings.Join(on, " ")
+}
+
+// offloads are the words of flag --offload.
+var offloads = []string{"tso", "gre_tso", "tx_checksum", "outer_checksum", "rx_checksum", "multi_segment", "vlan"}
+
+// offloadSheet is what became of a port's offloads (O23).
+func offloadSheet(m proto.Message) string {
+	var rows [][]string
+	for _, o := range m.(*pacav1.Port).Offloads {
+		used := "yes"
+		if !o.Used {
+			used = "no"
+			if o.Reason != "" {
+				used += ": " + o.Reason
+			}
+		}
+		device, software := "no", "-"
+		if o.Device {
+			device = "yes"
+		}
+		if o.Software != "" {
+			software = o.Software
+		}
+		rows = append(rows, []string{o.Name, o.Word, device, used, software})
+	}
+	if rows == nil {
+		return ""
+	}
+	return "\n" + layOut([]column{{"OFFLOAD", fixed}, {"WORD", fixed}, {"DEVICE", fixed}, {"USED", text}, {"SOFTWARE", text}}, rows)
 }

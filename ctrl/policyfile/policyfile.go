@@ -67,7 +67,7 @@ func New(p *conf.Policy) *File {
 		f.add(policy.Port{
 			Name: o.Name, Role: roles[o.Role], Device: o.Device, VSID: policy.VSID(o.VSID), MAC: o.MAC, MTU: o.MTU,
 			MACSpoofing: o.MACSpoofing, DHCPGuard: o.DHCPGuard, RouterGuard: o.RouterGuard,
-			DynamicIPLimit: o.DynamicIPLimit, StormLimit: o.StormLimit, Uplink: o.Uplink,
+			DynamicIPLimit: o.DynamicIPLimit, StormLimit: o.StormLimit, Uplink: o.Uplink, NoOffload: offloads(o.NoOffload),
 		})
 	}
 	f.begin(policy.KindProviderAddress)
@@ -123,6 +123,25 @@ var (
 	}
 )
 
+// offloads are those of conf's words, all of which policy has.
+func offloads(words []string) (s policy.Offloads) {
+	for _, w := range words {
+		if o, err := policy.ParseOffload(w); err == nil {
+			s |= policy.OffloadsOf(o)
+		}
+	}
+	return s
+}
+
+func offloadWords(s policy.Offloads) (words []string) {
+	for o := range policy.NumOffloads {
+		if s.Has(o) {
+			words = append(words, o.String())
+		}
+	}
+	return words
+}
+
 // Write writes a policy file of objects, kind by kind in the order given.
 func Write(w io.Writer, objects iter.Seq[policy.Object]) error {
 	p := &conf.Policy{}
@@ -134,7 +153,7 @@ func Write(w io.Writer, objects iter.Seq[policy.Object]) error {
 			p.Ports = append(p.Ports, conf.Port{
 				Name: o.Name, Role: conf.Role(o.Role.String()), Device: o.Device, VSID: uint32(o.VSID), MAC: o.MAC, MTU: o.MTU,
 				MACSpoofing: o.MACSpoofing, DHCPGuard: o.DHCPGuard, RouterGuard: o.RouterGuard,
-				DynamicIPLimit: o.DynamicIPLimit, StormLimit: o.StormLimit, Uplink: o.Uplink,
+				DynamicIPLimit: o.DynamicIPLimit, StormLimit: o.StormLimit, Uplink: o.Uplink, NoOffload: offloadWords(o.NoOffload),
 			})
 		case policy.ProviderAddress:
 			p.ProviderAddresses = append(p.ProviderAddresses, conf.ProviderAddress{Address: o.Prefix, Port: o.Port, VLAN: o.VLAN, MAC: o.MAC})

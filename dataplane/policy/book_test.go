@@ -152,7 +152,7 @@ func randomObject(r *rand.Rand) Object {
 		case 1:
 			p.RouterGuard, p.DynamicIPLimit, p.StormLimit = true, MaxDynamicIPLimit+1, MaxStormLimit+1
 		case 2, 3, 4, 5:
-			p = Port{Name: port, Role: Host, MTU: 1500, Uplink: pick(r, "", "up0", "up0", "up1")}
+			p = Port{Name: port, Role: Host, MTU: 1500, Uplink: pick(r, "", "up0", "up0", "up1"), NoOffload: pick(r, 0, 0, OffloadsOf(TSO, VLANTag))}
 		}
 		return p
 	case KindProviderAddress:

@@ -17,10 +17,13 @@ import (
 // Format 2 added the switches and limits of ports and the DHCP of virtual
 // subnets. An object without them is written as in format 1, so that what a
 // store has kept need not be written anew to be read: newer marks the others.
-const Format = 2
+//
+// Format 3 added the offloads that a port does without, likewise.
+const Format = 3
 
 // newer is set in a port's role and in a virtual subnet's mode when what format 2
-// added follows.
+// added follows. In the switches there, without says that what format 3 added
+// follows that.
 const newer = 0x80
 
 // What a VM port of format 1 has. This never changes, whatever the defaults do.
@@ -34,11 +37,12 @@ const (
 	macSpoofing = 1 << iota
 	dhcpGuard
 	routerGuard
+	without
 )
 
 // format1 is the port as format 1 could say it.
 func (p Port) format1() Port {
-	p.MACSpoofing, p.DHCPGuard, p.RouterGuard, p.DynamicIPLimit, p.StormLimit, p.Uplink = false, false, false, 0, 0, ""
+	p.MACSpoofing, p.DHCPGuard, p.RouterGuard, p.DynamicIPLimit, p.StormLimit, p.Uplink, p.NoOffload = false, false, false, 0, 0, "", 0
 	if p.Role == VM {
 		p.DynamicIPLimit, p.StormLimit = format1DynamicIPLimit, format1StormLimit
 	}
@@ -66,10 +70,13 @@ func AppendObject(b []byte, o Object) []byte {
 		b = binary.AppendUvarint(b, uint64(o.MTU))
 		b = appendText(b, o.Device)
 		if role&newer != 0 {
-			b = append(b, bit(o.MACSpoofing, macSpoofing)|bit(o.DHCPGuard, dhcpGuard)|bit(o.RouterGuard, routerGuard))
+			b = append(b, bit(o.MACSpoofing, macSpoofing)|bit(o.DHCPGuard, dhcpGuard)|bit(o.RouterGuard, routerGuard)|bit(o.NoOffload != 0, without))
 			b = binary.AppendUvarint(b, uint64(o.DynamicIPLimit))
 			b = binary.AppendUvarint(b, uint64(o.StormLimit))
 			b = appendText(b, o.Uplink)
+			if o.NoOffload != 0 {
+				b = append(b, byte(o.NoOffload))
+			}
 		}
 	case ProviderAddress:
 		b = append(b, byte(o.Prefix.Bits()))
@@ -141,7 +148,11 @@ func DecodeObject(k Key, b []byte) (Object, error) {
 			switches := r.byte()
 			p.MACSpoofing, p.DHCPGuard, p.RouterGuard = switches&macSpoofing != 0, switches&dhcpGuard != 0, switches&routerGuard != 0
 			p.DynamicIPLimit, p.StormLimit, p.Uplink = uint32(r.upTo(math.MaxUint32)), uint32(r.upTo(math.MaxUint32)), r.text()
-			r.bad = r.bad || switches&^(macSpoofing|dhcpGuard|routerGuard) != 0 || p == p.format1()
+			if switches&without != 0 {
+				p.NoOffload = Offloads(r.byte())
+				r.bad = r.bad || p.NoOffload == 0
+			}
+			r.bad = r.bad || switches&^(macSpoofing|dhcpGuard|routerGuard|without) != 0 || p == p.format1()
 		}
 		o = p
 	case KindProviderAddress:

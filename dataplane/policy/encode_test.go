@@ -22,6 +22,8 @@ func encodable() []Object {
 		Global{}, Global{UseExternalRouter: true},
 		Port{Name: "Ünï", Role: Host, MTU: math.MaxUint16, Device: strings.Repeat("d", 300)},
 		Port{Name: "host1", Role: Host, Uplink: "up1"},
+		Port{Name: "host2", Role: Host, Uplink: "up1", NoOffload: OffloadsOf(VLANTag)},
+		Port{Name: "up1", Role: Uplink, NoOffload: 1<<NumOffloads - 1},
 		Port{Name: "vm1", Role: VM, MACSpoofing: true, RouterGuard: true, DynamicIPLimit: 1, StormLimit: math.MaxUint32},
 		Port{Name: "vm2", Role: VM, DHCPGuard: true, DynamicIPLimit: DefaultDynamicIPLimit, StormLimit: DefaultStormLimit},
 		Port{Name: "vm3", Role: VM, DynamicIPLimit: DefaultDynamicIPLimit, StormLimit: DefaultStormLimit},
@@ -93,6 +95,9 @@ func TestFormats(t *testing.T) {
 		o          Object
 		key, value string
 	}{
+		// Format 3.
+		{Port{Name: "u", Role: Uplink, MTU: 1, NoOffload: OffloadsOf(GRETSO, RxChecksum)}, "\x02u", "\x80\x00\x00\x00\x00\x00\x00\x00\x01\x00\x08\x00\x00\x00\x12"},
+
 		// Format 2.
 		{Port{Name: "p", Role: VM, VSID: 6001, MAC: mac(1), MTU: 1458, Device: "tap:x", MACSpoofing: true, RouterGuard: true, DynamicIPLimit: 3, StormLimit: 300},
 			"\x02p", "\x81\xf1\x2e\x02\x00\x00\x00\x00\x01\xb2\x0b\x05tap:x\x05\x03\xac\x02\x00"},

@@ -251,6 +251,9 @@ type Port struct {
 	// (W20); empty: the only one.
 	Uplink string
 
+	// NoOffload is what the device shall not do for the port though it could.
+	NoOffload Offloads
+
 	// Device is what the port is made of, in the host file's words
 	// ("vhost-user:/run/vm1.sock"). Policy keeps it for ports that come and go
 	// at run time and does not read it.

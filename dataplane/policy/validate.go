@@ -323,6 +323,9 @@ func (j *judge) port(p *Port) {
 	if p.StormLimit > MaxStormLimit {
 		j.fault("storm_limit", "A21", "%d is more than %d; 0 is no limit", p.StormLimit, MaxStormLimit)
 	}
+	if p.NoOffload>>NumOffloads != 0 {
+		j.fault("offload", "O23", "%#x has what is no offload", uint8(p.NoOffload))
+	}
 	if p.Uplink != "" && p.Role != Host {
 		j.fault("uplink", "W20", "only a port of role host has this")
 	}

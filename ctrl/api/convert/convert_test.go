@@ -37,6 +37,7 @@ var objects = []policy.Object{
 	policy.LookupRecord{VSID: 6001, CA: netip.MustParseAddr("10.1.1.11"), MAC: someMAC, PA: netip.MustParseAddr("192.168.1.10"), Type: policy.Dynamic, UseVMMAC: true, VMName: "blue 1", CustomerID: "{}", Context: "größer"},
 	policy.LookupRecord{VSID: 6001, CA: netip.IPv6Unspecified(), MAC: someMAC, PA: netip.MustParseAddr("2001:db8::1"), Type: policy.L2Only},
 	policy.Port{Name: "h", Role: policy.Host, MTU: 1500, Device: "tap:h", Uplink: "uplink0"},
+	policy.Port{Name: "o", Role: policy.Uplink, MTU: 1500, Device: "tap:o", NoOffload: policy.OffloadsOf(policy.TSO, policy.VLANTag)},
 	policy.Port{Name: "vm2", Role: policy.VM, VSID: 6001, MAC: someMAC, MTU: 1500, Device: "tap:vm2"}, // 0 is not absent
 	policy.VirtualSubnet{VSID: 6002, RDID: someRDID, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.2.0/24")}, DHCP: true, DNS: []netip.Addr{netip.MustParseAddr("10.1.2.53"), netip.MustParseAddr("192.0.2.53")}},
 	policy.LookupRecord{VSID: 6001, CA: netip.MustParseAddr("239.1.2.3"), MAC: packet.MAC{1, 0, 0x5e, 1, 2, 3}, PA: netip.MustParseAddr("239.255.0.1")},
@@ -147,6 +148,8 @@ func TestFaults(t *testing.T) {
 		{port(func(p *pacav1.Port) { p.Role = "" }), "role", "P1", `"" is not uplink, vm or host`},
 		{port(func(p *pacav1.Port) { p.VmMac = "" }), "vm_mac", "C1.2", "is missing"},
 		{port(func(p *pacav1.Port) { p.Device = "" }), "device", "P1", "is missing"},
+		{port(func(p *pacav1.Port) { p.Offload = map[string]bool{"tso": true, "lro": true} }), "offload", "O23",
+			`"lro" is not one of tso, gre_tso, tx_checksum, outer_checksum, rx_checksum, multi_segment, vlan`},
 		{port(func(p *pacav1.Port) { p.Mtu = 1279 }), "mtu", "", "1279 is not in 1280 to 9702"},
 		{port(func(p *pacav1.Port) { p.Mtu = 1<<32 - 1 }), "mtu", "", "4294967295 is not in 1280 to 9702"},
 		{uplink(func(p *pacav1.Port) { p.Vsid = 6001 }), "vsid", "P1", "only a port of role vm has one"},
@@ -218,6 +221,7 @@ func TestL31_L32_W20SwitchesOfPorts(t *testing.T) {
 		{uplink, func(p *pacav1.Port) { p.StormLimit = proto.Uint32(0) }, "", ""},
 		{uplink, func(p *pacav1.Port) { p.Uplink = "uplink0" }, "uplink", "W20"},
 		{host, func(p *pacav1.Port) { p.Uplink = "uplink0" }, "", ""},
+		{uplink, func(p *pacav1.Port) { p.Offload = map[string]bool{"tso": true, "vlan": false} }, "", ""},
 		{host, func(p *pacav1.Port) { p.Uplink = "uplink9" }, "uplink", "W20"},
 	} {
 		p := &pacav1.Port{Name: "p", Role: tt.role, Device: "tap:p"}

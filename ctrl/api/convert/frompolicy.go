@@ -99,6 +99,14 @@ func fromProviderRoute(r *policy.ProviderRoute) *pacav1.ProviderRoute {
 func fromPort(p *policy.Port) *pacav1.Port {
 	m := &pacav1.Port{Name: p.Name, Role: p.Role.String(), Device: p.Device, Mtu: uint32(p.MTU), Vsid: uint32(p.VSID)}
 	m.MacSpoofing, m.DhcpGuard, m.RouterGuard, m.Uplink = p.MACSpoofing, p.DHCPGuard, p.RouterGuard, p.Uplink
+	for o := range policy.NumOffloads {
+		if p.NoOffload.Has(o) {
+			if m.Offload == nil {
+				m.Offload = map[string]bool{}
+			}
+			m.Offload[o.String()] = false
+		}
+	}
 	if p.Role == policy.VM {
 		m.VmMac = mac(p.MAC)
 		m.DynamicIpLimit, m.StormLimit = proto.Uint32(p.DynamicIPLimit), proto.Uint32(p.StormLimit)

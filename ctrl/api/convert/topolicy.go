@@ -3,7 +3,9 @@ package convert
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 
 	pacav1 "paca/ctrl/api/paca/v1"
@@ -242,6 +244,14 @@ func (r *reader) port(m *pacav1.Port) policy.Port {
 	}
 	if m.GetUplink() != "" {
 		v.Uplink = r.name("uplink", m.GetUplink())
+	}
+	for _, word := range slices.Sorted(maps.Keys(m.GetOffload())) {
+		o, err := policy.ParseOffload(word)
+		if err != nil {
+			r.fault("offload", "O23", "%q is not one of tso, gre_tso, tx_checksum, outer_checksum, rx_checksum, multi_segment, vlan", clip(word))
+		} else if !m.GetOffload()[word] {
+			v.NoOffload |= policy.OffloadsOf(o)
+		}
 	}
 	switch mtu := m.GetMtu(); {
 	case mtu == 0:

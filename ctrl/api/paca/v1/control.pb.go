@@ -558,8 +558,12 @@ type Port struct {
 	StormLimit     *uint32 `protobuf:"varint,22,opt,name=storm_limit,json=stormLimit,proto3,oneof" json:"storm_limit,omitempty"`               // broadcasts and multicasts from it in a second, 0 = any number; absent in a change means 1000
 	Uplink         string  `protobuf:"bytes,23,opt,name=uplink,proto3" json:"uplink,omitempty"`                                                // role host only: the uplink whose other traffic it carries; empty = the only one
 	Peer           string  `protobuf:"bytes,24,opt,name=peer,proto3" json:"peer,omitempty"`                                                    // told only: of a host port its uplink, of an uplink its host port
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// By word, what the device may do for the port though software could: tso, gre_tso, tx_checksum, outer_checksum,
+	// rx_checksum, multi_segment, vlan. What is absent is true.
+	Offload       map[string]bool `protobuf:"bytes,25,rep,name=offload,proto3" json:"offload,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Offloads      []*PortOffload  `protobuf:"bytes,26,rep,name=offloads,proto3" json:"offloads,omitempty"` // told only: what became of it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Port) Reset() {
@@ -760,6 +764,105 @@ func (x *Port) GetPeer() string {
 	return ""
 }
 
+func (x *Port) GetOffload() map[string]bool {
+	if x != nil {
+		return x.Offload
+	}
+	return nil
+}
+
+func (x *Port) GetOffloads() []*PortOffload {
+	if x != nil {
+		return x.Offloads
+	}
+	return nil
+}
+
+// One thing that a device may do in the place of software.
+type PortOffload struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`         // "tcp segmentation"
+	Word          string                 `protobuf:"bytes,2,opt,name=word,proto3" json:"word,omitempty"`         // of offload in Port: "tso"
+	Device        bool                   `protobuf:"varint,3,opt,name=device,proto3" json:"device,omitempty"`    // the device can
+	Used          bool                   `protobuf:"varint,4,opt,name=used,proto3" json:"used,omitempty"`        // it does, for this port
+	Software      string                 `protobuf:"bytes,5,opt,name=software,proto3" json:"software,omitempty"` // what is done instead; empty when it is used, or when nothing is lost
+	Reason        string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`     // why it is not used; empty when it is
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortOffload) Reset() {
+	*x = PortOffload{}
+	mi := &file_paca_v1_control_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortOffload) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortOffload) ProtoMessage() {}
+
+func (x *PortOffload) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortOffload.ProtoReflect.Descriptor instead.
+func (*PortOffload) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PortOffload) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PortOffload) GetWord() string {
+	if x != nil {
+		return x.Word
+	}
+	return ""
+}
+
+func (x *PortOffload) GetDevice() bool {
+	if x != nil {
+		return x.Device
+	}
+	return false
+}
+
+func (x *PortOffload) GetUsed() bool {
+	if x != nil {
+		return x.Used
+	}
+	return false
+}
+
+func (x *PortOffload) GetSoftware() string {
+	if x != nil {
+		return x.Software
+	}
+	return ""
+}
+
+func (x *PortOffload) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // What the device itself counted since it was opened.
 type DeviceStats struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -777,7 +880,7 @@ type DeviceStats struct {
 
 func (x *DeviceStats) Reset() {
 	*x = DeviceStats{}
-	mi := &file_paca_v1_control_proto_msgTypes[7]
+	mi := &file_paca_v1_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -789,7 +892,7 @@ func (x *DeviceStats) String() string {
 func (*DeviceStats) ProtoMessage() {}
 
 func (x *DeviceStats) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[7]
+	mi := &file_paca_v1_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -802,7 +905,7 @@ func (x *DeviceStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceStats.ProtoReflect.Descriptor instead.
 func (*DeviceStats) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{7}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DeviceStats) GetRxPackets() uint64 {
@@ -874,7 +977,7 @@ type ListLookupRecordsRequest struct {
 
 func (x *ListLookupRecordsRequest) Reset() {
 	*x = ListLookupRecordsRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[8]
+	mi := &file_paca_v1_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -886,7 +989,7 @@ func (x *ListLookupRecordsRequest) String() string {
 func (*ListLookupRecordsRequest) ProtoMessage() {}
 
 func (x *ListLookupRecordsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[8]
+	mi := &file_paca_v1_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -899,7 +1002,7 @@ func (x *ListLookupRecordsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLookupRecordsRequest.ProtoReflect.Descriptor instead.
 func (*ListLookupRecordsRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{8}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListLookupRecordsRequest) GetVsid() []uint32 {
@@ -947,7 +1050,7 @@ type ListLookupRecordsResponse struct {
 
 func (x *ListLookupRecordsResponse) Reset() {
 	*x = ListLookupRecordsResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[9]
+	mi := &file_paca_v1_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -959,7 +1062,7 @@ func (x *ListLookupRecordsResponse) String() string {
 func (*ListLookupRecordsResponse) ProtoMessage() {}
 
 func (x *ListLookupRecordsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[9]
+	mi := &file_paca_v1_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -972,7 +1075,7 @@ func (x *ListLookupRecordsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLookupRecordsResponse.ProtoReflect.Descriptor instead.
 func (*ListLookupRecordsResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{9}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListLookupRecordsResponse) GetLookupRecords() []*LookupRecord {
@@ -1005,7 +1108,7 @@ type LookupRecord struct {
 
 func (x *LookupRecord) Reset() {
 	*x = LookupRecord{}
-	mi := &file_paca_v1_control_proto_msgTypes[10]
+	mi := &file_paca_v1_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +1120,7 @@ func (x *LookupRecord) String() string {
 func (*LookupRecord) ProtoMessage() {}
 
 func (x *LookupRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[10]
+	mi := &file_paca_v1_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +1133,7 @@ func (x *LookupRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRecord.ProtoReflect.Descriptor instead.
 func (*LookupRecord) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{10}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *LookupRecord) GetVsid() uint32 {
@@ -1135,7 +1238,7 @@ type ListVirtualSubnetsRequest struct {
 
 func (x *ListVirtualSubnetsRequest) Reset() {
 	*x = ListVirtualSubnetsRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[11]
+	mi := &file_paca_v1_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1250,7 @@ func (x *ListVirtualSubnetsRequest) String() string {
 func (*ListVirtualSubnetsRequest) ProtoMessage() {}
 
 func (x *ListVirtualSubnetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[11]
+	mi := &file_paca_v1_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1263,7 @@ func (x *ListVirtualSubnetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVirtualSubnetsRequest.ProtoReflect.Descriptor instead.
 func (*ListVirtualSubnetsRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{11}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListVirtualSubnetsRequest) GetVsid() []uint32 {
@@ -1195,7 +1298,7 @@ type ListVirtualSubnetsResponse struct {
 
 func (x *ListVirtualSubnetsResponse) Reset() {
 	*x = ListVirtualSubnetsResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[12]
+	mi := &file_paca_v1_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1310,7 @@ func (x *ListVirtualSubnetsResponse) String() string {
 func (*ListVirtualSubnetsResponse) ProtoMessage() {}
 
 func (x *ListVirtualSubnetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[12]
+	mi := &file_paca_v1_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1323,7 @@ func (x *ListVirtualSubnetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVirtualSubnetsResponse.ProtoReflect.Descriptor instead.
 func (*ListVirtualSubnetsResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{12}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListVirtualSubnetsResponse) GetRevision() uint64 {
@@ -1251,7 +1354,7 @@ type VirtualSubnet struct {
 
 func (x *VirtualSubnet) Reset() {
 	*x = VirtualSubnet{}
-	mi := &file_paca_v1_control_proto_msgTypes[13]
+	mi := &file_paca_v1_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1366,7 @@ func (x *VirtualSubnet) String() string {
 func (*VirtualSubnet) ProtoMessage() {}
 
 func (x *VirtualSubnet) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[13]
+	mi := &file_paca_v1_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1379,7 @@ func (x *VirtualSubnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VirtualSubnet.ProtoReflect.Descriptor instead.
 func (*VirtualSubnet) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{13}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *VirtualSubnet) GetVsid() uint32 {
@@ -1333,7 +1436,7 @@ type ListCustomerRoutesRequest struct {
 
 func (x *ListCustomerRoutesRequest) Reset() {
 	*x = ListCustomerRoutesRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[14]
+	mi := &file_paca_v1_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1345,7 +1448,7 @@ func (x *ListCustomerRoutesRequest) String() string {
 func (*ListCustomerRoutesRequest) ProtoMessage() {}
 
 func (x *ListCustomerRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[14]
+	mi := &file_paca_v1_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1358,7 +1461,7 @@ func (x *ListCustomerRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCustomerRoutesRequest.ProtoReflect.Descriptor instead.
 func (*ListCustomerRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{14}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListCustomerRoutesRequest) GetRdid() []string {
@@ -1400,7 +1503,7 @@ type ListCustomerRoutesResponse struct {
 
 func (x *ListCustomerRoutesResponse) Reset() {
 	*x = ListCustomerRoutesResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[15]
+	mi := &file_paca_v1_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1412,7 +1515,7 @@ func (x *ListCustomerRoutesResponse) String() string {
 func (*ListCustomerRoutesResponse) ProtoMessage() {}
 
 func (x *ListCustomerRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[15]
+	mi := &file_paca_v1_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1425,7 +1528,7 @@ func (x *ListCustomerRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCustomerRoutesResponse.ProtoReflect.Descriptor instead.
 func (*ListCustomerRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{15}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListCustomerRoutesResponse) GetRevision() uint64 {
@@ -1455,7 +1558,7 @@ type CustomerRoute struct {
 
 func (x *CustomerRoute) Reset() {
 	*x = CustomerRoute{}
-	mi := &file_paca_v1_control_proto_msgTypes[16]
+	mi := &file_paca_v1_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1467,7 +1570,7 @@ func (x *CustomerRoute) String() string {
 func (*CustomerRoute) ProtoMessage() {}
 
 func (x *CustomerRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[16]
+	mi := &file_paca_v1_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1480,7 +1583,7 @@ func (x *CustomerRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CustomerRoute.ProtoReflect.Descriptor instead.
 func (*CustomerRoute) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{16}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CustomerRoute) GetRdid() string {
@@ -1528,7 +1631,7 @@ type ListProviderAddressesRequest struct {
 
 func (x *ListProviderAddressesRequest) Reset() {
 	*x = ListProviderAddressesRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[17]
+	mi := &file_paca_v1_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1540,7 +1643,7 @@ func (x *ListProviderAddressesRequest) String() string {
 func (*ListProviderAddressesRequest) ProtoMessage() {}
 
 func (x *ListProviderAddressesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[17]
+	mi := &file_paca_v1_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1553,7 +1656,7 @@ func (x *ListProviderAddressesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProviderAddressesRequest.ProtoReflect.Descriptor instead.
 func (*ListProviderAddressesRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{17}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListProviderAddressesRequest) GetAddress() []string {
@@ -1581,7 +1684,7 @@ type ListProviderAddressesResponse struct {
 
 func (x *ListProviderAddressesResponse) Reset() {
 	*x = ListProviderAddressesResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[18]
+	mi := &file_paca_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +1696,7 @@ func (x *ListProviderAddressesResponse) String() string {
 func (*ListProviderAddressesResponse) ProtoMessage() {}
 
 func (x *ListProviderAddressesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[18]
+	mi := &file_paca_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +1709,7 @@ func (x *ListProviderAddressesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProviderAddressesResponse.ProtoReflect.Descriptor instead.
 func (*ListProviderAddressesResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{18}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListProviderAddressesResponse) GetRevision() uint64 {
@@ -1637,7 +1740,7 @@ type ProviderAddress struct {
 
 func (x *ProviderAddress) Reset() {
 	*x = ProviderAddress{}
-	mi := &file_paca_v1_control_proto_msgTypes[19]
+	mi := &file_paca_v1_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1752,7 @@ func (x *ProviderAddress) String() string {
 func (*ProviderAddress) ProtoMessage() {}
 
 func (x *ProviderAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[19]
+	mi := &file_paca_v1_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1765,7 @@ func (x *ProviderAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderAddress.ProtoReflect.Descriptor instead.
 func (*ProviderAddress) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{19}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ProviderAddress) GetAddress() string {
@@ -1718,7 +1821,7 @@ type ListProviderRoutesRequest struct {
 
 func (x *ListProviderRoutesRequest) Reset() {
 	*x = ListProviderRoutesRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[20]
+	mi := &file_paca_v1_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1730,7 +1833,7 @@ func (x *ListProviderRoutesRequest) String() string {
 func (*ListProviderRoutesRequest) ProtoMessage() {}
 
 func (x *ListProviderRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[20]
+	mi := &file_paca_v1_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1743,7 +1846,7 @@ func (x *ListProviderRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProviderRoutesRequest.ProtoReflect.Descriptor instead.
 func (*ListProviderRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{20}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListProviderRoutesRequest) GetPort() []string {
@@ -1778,7 +1881,7 @@ type ListProviderRoutesResponse struct {
 
 func (x *ListProviderRoutesResponse) Reset() {
 	*x = ListProviderRoutesResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[21]
+	mi := &file_paca_v1_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1790,7 +1893,7 @@ func (x *ListProviderRoutesResponse) String() string {
 func (*ListProviderRoutesResponse) ProtoMessage() {}
 
 func (x *ListProviderRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[21]
+	mi := &file_paca_v1_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1803,7 +1906,7 @@ func (x *ListProviderRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProviderRoutesResponse.ProtoReflect.Descriptor instead.
 func (*ListProviderRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{21}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListProviderRoutesResponse) GetRevision() uint64 {
@@ -1833,7 +1936,7 @@ type ProviderRoute struct {
 
 func (x *ProviderRoute) Reset() {
 	*x = ProviderRoute{}
-	mi := &file_paca_v1_control_proto_msgTypes[22]
+	mi := &file_paca_v1_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1845,7 +1948,7 @@ func (x *ProviderRoute) String() string {
 func (*ProviderRoute) ProtoMessage() {}
 
 func (x *ProviderRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[22]
+	mi := &file_paca_v1_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1858,7 +1961,7 @@ func (x *ProviderRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderRoute.ProtoReflect.Descriptor instead.
 func (*ProviderRoute) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ProviderRoute) GetPort() string {
@@ -1906,7 +2009,7 @@ type Global struct {
 
 func (x *Global) Reset() {
 	*x = Global{}
-	mi := &file_paca_v1_control_proto_msgTypes[23]
+	mi := &file_paca_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1918,7 +2021,7 @@ func (x *Global) String() string {
 func (*Global) ProtoMessage() {}
 
 func (x *Global) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[23]
+	mi := &file_paca_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1931,7 +2034,7 @@ func (x *Global) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Global.ProtoReflect.Descriptor instead.
 func (*Global) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Global) GetUseExternalRouter() bool {
@@ -1959,7 +2062,7 @@ type Object struct {
 
 func (x *Object) Reset() {
 	*x = Object{}
-	mi := &file_paca_v1_control_proto_msgTypes[24]
+	mi := &file_paca_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1971,7 +2074,7 @@ func (x *Object) String() string {
 func (*Object) ProtoMessage() {}
 
 func (x *Object) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[24]
+	mi := &file_paca_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1984,7 +2087,7 @@ func (x *Object) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Object.ProtoReflect.Descriptor instead.
 func (*Object) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Object) GetObject() isObject_Object {
@@ -2118,7 +2221,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_paca_v1_control_proto_msgTypes[25]
+	mi := &file_paca_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2130,7 +2233,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[25]
+	mi := &file_paca_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2143,7 +2246,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Change) GetChange() isChange_Change {
@@ -2226,7 +2329,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[26]
+	mi := &file_paca_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2238,7 +2341,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[26]
+	mi := &file_paca_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2251,7 +2354,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetRequest) GetObject() *Object {
@@ -2271,7 +2374,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[27]
+	mi := &file_paca_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2283,7 +2386,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[27]
+	mi := &file_paca_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2296,7 +2399,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetResponse) GetRevision() uint64 {
@@ -2321,7 +2424,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[28]
+	mi := &file_paca_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2333,7 +2436,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[28]
+	mi := &file_paca_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2346,7 +2449,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 // There is always a first batch, with the revision, even of no objects. Objects come
@@ -2361,7 +2464,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[29]
+	mi := &file_paca_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2373,7 +2476,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[29]
+	mi := &file_paca_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2386,7 +2489,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExportResponse) GetRevision() uint64 {
@@ -2412,7 +2515,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[30]
+	mi := &file_paca_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2424,7 +2527,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[30]
+	mi := &file_paca_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2437,7 +2540,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WatchRequest) GetAfterRevision() uint64 {
@@ -2462,7 +2565,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[31]
+	mi := &file_paca_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2474,7 +2577,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[31]
+	mi := &file_paca_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2487,7 +2590,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WatchResponse) GetRevision() uint64 {
@@ -2550,7 +2653,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_paca_v1_control_proto_msgTypes[32]
+	mi := &file_paca_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2562,7 +2665,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[32]
+	mi := &file_paca_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2575,7 +2678,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Notice) GetKind() string {
@@ -2648,7 +2751,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[33]
+	mi := &file_paca_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2660,7 +2763,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[33]
+	mi := &file_paca_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2673,7 +2776,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ApplyRequest) GetChanges() []*Change {
@@ -2715,7 +2818,7 @@ type ApplyResponse struct {
 
 func (x *ApplyResponse) Reset() {
 	*x = ApplyResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[34]
+	mi := &file_paca_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2727,7 +2830,7 @@ func (x *ApplyResponse) String() string {
 func (*ApplyResponse) ProtoMessage() {}
 
 func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[34]
+	mi := &file_paca_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2740,7 +2843,7 @@ func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResponse.ProtoReflect.Descriptor instead.
 func (*ApplyResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ApplyResponse) GetRevision() uint64 {
@@ -2775,7 +2878,7 @@ type NextHopRequest struct {
 
 func (x *NextHopRequest) Reset() {
 	*x = NextHopRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[35]
+	mi := &file_paca_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2787,7 +2890,7 @@ func (x *NextHopRequest) String() string {
 func (*NextHopRequest) ProtoMessage() {}
 
 func (x *NextHopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[35]
+	mi := &file_paca_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2800,7 +2903,7 @@ func (x *NextHopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextHopRequest.ProtoReflect.Descriptor instead.
 func (*NextHopRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *NextHopRequest) GetVsid() uint32 {
@@ -2840,7 +2943,7 @@ type NextHopResponse struct {
 
 func (x *NextHopResponse) Reset() {
 	*x = NextHopResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[36]
+	mi := &file_paca_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2852,7 +2955,7 @@ func (x *NextHopResponse) String() string {
 func (*NextHopResponse) ProtoMessage() {}
 
 func (x *NextHopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[36]
+	mi := &file_paca_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2865,7 +2968,7 @@ func (x *NextHopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextHopResponse.ProtoReflect.Descriptor instead.
 func (*NextHopResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *NextHopResponse) GetNextHopCa() string {
@@ -2934,7 +3037,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_paca_v1_control_proto_msgTypes[37]
+	mi := &file_paca_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2946,7 +3049,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[37]
+	mi := &file_paca_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2959,7 +3062,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Step) GetText() string {
@@ -2986,7 +3089,7 @@ type ListPathMTUsRequest struct {
 
 func (x *ListPathMTUsRequest) Reset() {
 	*x = ListPathMTUsRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[38]
+	mi := &file_paca_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2998,7 +3101,7 @@ func (x *ListPathMTUsRequest) String() string {
 func (*ListPathMTUsRequest) ProtoMessage() {}
 
 func (x *ListPathMTUsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[38]
+	mi := &file_paca_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3011,7 +3114,7 @@ func (x *ListPathMTUsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPathMTUsRequest.ProtoReflect.Descriptor instead.
 func (*ListPathMTUsRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListPathMTUsRequest) GetVsid() []uint32 {
@@ -3038,7 +3141,7 @@ type ListPathMTUsResponse struct {
 
 func (x *ListPathMTUsResponse) Reset() {
 	*x = ListPathMTUsResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[39]
+	mi := &file_paca_v1_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3050,7 +3153,7 @@ func (x *ListPathMTUsResponse) String() string {
 func (*ListPathMTUsResponse) ProtoMessage() {}
 
 func (x *ListPathMTUsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[39]
+	mi := &file_paca_v1_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3063,7 +3166,7 @@ func (x *ListPathMTUsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPathMTUsResponse.ProtoReflect.Descriptor instead.
 func (*ListPathMTUsResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{39}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListPathMTUsResponse) GetPathMtus() []*PathMTU {
@@ -3091,7 +3194,7 @@ type PathMTU struct {
 
 func (x *PathMTU) Reset() {
 	*x = PathMTU{}
-	mi := &file_paca_v1_control_proto_msgTypes[40]
+	mi := &file_paca_v1_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3103,7 +3206,7 @@ func (x *PathMTU) String() string {
 func (*PathMTU) ProtoMessage() {}
 
 func (x *PathMTU) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[40]
+	mi := &file_paca_v1_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3116,7 +3219,7 @@ func (x *PathMTU) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathMTU.ProtoReflect.Descriptor instead.
 func (*PathMTU) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{40}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PathMTU) GetVsid() uint32 {
@@ -3193,7 +3296,7 @@ type TestPathRequest struct {
 
 func (x *TestPathRequest) Reset() {
 	*x = TestPathRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[41]
+	mi := &file_paca_v1_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3205,7 +3308,7 @@ func (x *TestPathRequest) String() string {
 func (*TestPathRequest) ProtoMessage() {}
 
 func (x *TestPathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[41]
+	mi := &file_paca_v1_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3218,7 +3321,7 @@ func (x *TestPathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestPathRequest.ProtoReflect.Descriptor instead.
 func (*TestPathRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{41}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TestPathRequest) GetPa() string {
@@ -3256,7 +3359,7 @@ type TestPathResponse struct {
 
 func (x *TestPathResponse) Reset() {
 	*x = TestPathResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[42]
+	mi := &file_paca_v1_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3268,7 +3371,7 @@ func (x *TestPathResponse) String() string {
 func (*TestPathResponse) ProtoMessage() {}
 
 func (x *TestPathResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[42]
+	mi := &file_paca_v1_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3281,7 +3384,7 @@ func (x *TestPathResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestPathResponse.ProtoReflect.Descriptor instead.
 func (*TestPathResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{42}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *TestPathResponse) GetPa() string {
@@ -3339,7 +3442,7 @@ type PathProbe struct {
 
 func (x *PathProbe) Reset() {
 	*x = PathProbe{}
-	mi := &file_paca_v1_control_proto_msgTypes[43]
+	mi := &file_paca_v1_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3351,7 +3454,7 @@ func (x *PathProbe) String() string {
 func (*PathProbe) ProtoMessage() {}
 
 func (x *PathProbe) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[43]
+	mi := &file_paca_v1_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3364,7 +3467,7 @@ func (x *PathProbe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathProbe.ProtoReflect.Descriptor instead.
 func (*PathProbe) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{43}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PathProbe) GetSize() uint32 {
@@ -3404,7 +3507,7 @@ type ListDropsRequest struct {
 
 func (x *ListDropsRequest) Reset() {
 	*x = ListDropsRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[44]
+	mi := &file_paca_v1_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3416,7 +3519,7 @@ func (x *ListDropsRequest) String() string {
 func (*ListDropsRequest) ProtoMessage() {}
 
 func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[44]
+	mi := &file_paca_v1_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3429,7 +3532,7 @@ func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsRequest.ProtoReflect.Descriptor instead.
 func (*ListDropsRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{44}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListDropsRequest) GetIncludeZero() bool {
@@ -3448,7 +3551,7 @@ type ListDropsResponse struct {
 
 func (x *ListDropsResponse) Reset() {
 	*x = ListDropsResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[45]
+	mi := &file_paca_v1_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3460,7 +3563,7 @@ func (x *ListDropsResponse) String() string {
 func (*ListDropsResponse) ProtoMessage() {}
 
 func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[45]
+	mi := &file_paca_v1_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3473,7 +3576,7 @@ func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsResponse.ProtoReflect.Descriptor instead.
 func (*ListDropsResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{45}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListDropsResponse) GetDrops() []*Drop {
@@ -3495,7 +3598,7 @@ type Drop struct {
 
 func (x *Drop) Reset() {
 	*x = Drop{}
-	mi := &file_paca_v1_control_proto_msgTypes[46]
+	mi := &file_paca_v1_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3507,7 +3610,7 @@ func (x *Drop) String() string {
 func (*Drop) ProtoMessage() {}
 
 func (x *Drop) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[46]
+	mi := &file_paca_v1_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3520,7 +3623,7 @@ func (x *Drop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drop.ProtoReflect.Descriptor instead.
 func (*Drop) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{46}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Drop) GetPort() string {
@@ -3559,7 +3662,7 @@ type ListNeighborsRequest struct {
 
 func (x *ListNeighborsRequest) Reset() {
 	*x = ListNeighborsRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[47]
+	mi := &file_paca_v1_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3571,7 +3674,7 @@ func (x *ListNeighborsRequest) String() string {
 func (*ListNeighborsRequest) ProtoMessage() {}
 
 func (x *ListNeighborsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[47]
+	mi := &file_paca_v1_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3584,7 +3687,7 @@ func (x *ListNeighborsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNeighborsRequest.ProtoReflect.Descriptor instead.
 func (*ListNeighborsRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{47}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{48}
 }
 
 type ListNeighborsResponse struct {
@@ -3596,7 +3699,7 @@ type ListNeighborsResponse struct {
 
 func (x *ListNeighborsResponse) Reset() {
 	*x = ListNeighborsResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[48]
+	mi := &file_paca_v1_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3608,7 +3711,7 @@ func (x *ListNeighborsResponse) String() string {
 func (*ListNeighborsResponse) ProtoMessage() {}
 
 func (x *ListNeighborsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[48]
+	mi := &file_paca_v1_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3621,7 +3724,7 @@ func (x *ListNeighborsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNeighborsResponse.ProtoReflect.Descriptor instead.
 func (*ListNeighborsResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{48}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListNeighborsResponse) GetNeighbors() []*Neighbor {
@@ -3645,7 +3748,7 @@ type Neighbor struct {
 
 func (x *Neighbor) Reset() {
 	*x = Neighbor{}
-	mi := &file_paca_v1_control_proto_msgTypes[49]
+	mi := &file_paca_v1_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3657,7 +3760,7 @@ func (x *Neighbor) String() string {
 func (*Neighbor) ProtoMessage() {}
 
 func (x *Neighbor) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[49]
+	mi := &file_paca_v1_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3670,7 +3773,7 @@ func (x *Neighbor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Neighbor.ProtoReflect.Descriptor instead.
 func (*Neighbor) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{49}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Neighbor) GetPort() string {
@@ -3721,7 +3824,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_paca_v1_control_proto_msgTypes[50]
+	mi := &file_paca_v1_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3733,7 +3836,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[50]
+	mi := &file_paca_v1_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3746,7 +3849,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{50}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ErrorDetail) GetCode() ErrorCode {
@@ -3798,7 +3901,7 @@ type Fault struct {
 
 func (x *Fault) Reset() {
 	*x = Fault{}
-	mi := &file_paca_v1_control_proto_msgTypes[51]
+	mi := &file_paca_v1_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3810,7 +3913,7 @@ func (x *Fault) String() string {
 func (*Fault) ProtoMessage() {}
 
 func (x *Fault) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[51]
+	mi := &file_paca_v1_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3823,7 +3926,7 @@ func (x *Fault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fault.ProtoReflect.Descriptor instead.
 func (*Fault) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{51}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Fault) GetObject() string {
@@ -3899,7 +4002,7 @@ const file_paca_v1_control_proto_rawDesc = "" +
 	"\x04vsid\x18\x03 \x03(\rR\x04vsid\x12\x15\n" +
 	"\x06vm_mac\x18\x04 \x03(\tR\x05vmMac\"8\n" +
 	"\x11ListPortsResponse\x12#\n" +
-	"\x05ports\x18\x01 \x03(\v2\r.paca.v1.PortR\x05ports\"\xed\x05\n" +
+	"\x05ports\x18\x01 \x03(\v2\r.paca.v1.PortR\x05ports\"\x91\a\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x16\n" +
@@ -3929,9 +4032,21 @@ const file_paca_v1_control_proto_rawDesc = "" +
 	"\vstorm_limit\x18\x16 \x01(\rH\x01R\n" +
 	"stormLimit\x88\x01\x01\x12\x16\n" +
 	"\x06uplink\x18\x17 \x01(\tR\x06uplink\x12\x12\n" +
-	"\x04peer\x18\x18 \x01(\tR\x04peerB\x13\n" +
+	"\x04peer\x18\x18 \x01(\tR\x04peer\x124\n" +
+	"\aoffload\x18\x19 \x03(\v2\x1a.paca.v1.Port.OffloadEntryR\aoffload\x120\n" +
+	"\boffloads\x18\x1a \x03(\v2\x14.paca.v1.PortOffloadR\boffloads\x1a:\n" +
+	"\fOffloadEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\bR\x05value:\x028\x01B\x13\n" +
 	"\x11_dynamic_ip_limitB\x0e\n" +
-	"\f_storm_limit\"\xfa\x01\n" +
+	"\f_storm_limit\"\x95\x01\n" +
+	"\vPortOffload\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04word\x18\x02 \x01(\tR\x04word\x12\x16\n" +
+	"\x06device\x18\x03 \x01(\bR\x06device\x12\x12\n" +
+	"\x04used\x18\x04 \x01(\bR\x04used\x12\x1a\n" +
+	"\bsoftware\x18\x05 \x01(\tR\bsoftware\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\"\xfa\x01\n" +
 	"\vDeviceStats\x12\x1d\n" +
 	"\n" +
 	"rx_packets\x18\x01 \x01(\x04R\trxPackets\x12\x19\n" +
@@ -4207,7 +4322,7 @@ func file_paca_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_paca_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_paca_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_paca_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_paca_v1_control_proto_goTypes = []any{
 	(ErrorCode)(0),                        // 0: paca.v1.ErrorCode
 	(*StatusRequest)(nil),                 // 1: paca.v1.StatusRequest
@@ -4217,126 +4332,130 @@ var file_paca_v1_control_proto_goTypes = []any{
 	(*ListPortsRequest)(nil),              // 5: paca.v1.ListPortsRequest
 	(*ListPortsResponse)(nil),             // 6: paca.v1.ListPortsResponse
 	(*Port)(nil),                          // 7: paca.v1.Port
-	(*DeviceStats)(nil),                   // 8: paca.v1.DeviceStats
-	(*ListLookupRecordsRequest)(nil),      // 9: paca.v1.ListLookupRecordsRequest
-	(*ListLookupRecordsResponse)(nil),     // 10: paca.v1.ListLookupRecordsResponse
-	(*LookupRecord)(nil),                  // 11: paca.v1.LookupRecord
-	(*ListVirtualSubnetsRequest)(nil),     // 12: paca.v1.ListVirtualSubnetsRequest
-	(*ListVirtualSubnetsResponse)(nil),    // 13: paca.v1.ListVirtualSubnetsResponse
-	(*VirtualSubnet)(nil),                 // 14: paca.v1.VirtualSubnet
-	(*ListCustomerRoutesRequest)(nil),     // 15: paca.v1.ListCustomerRoutesRequest
-	(*ListCustomerRoutesResponse)(nil),    // 16: paca.v1.ListCustomerRoutesResponse
-	(*CustomerRoute)(nil),                 // 17: paca.v1.CustomerRoute
-	(*ListProviderAddressesRequest)(nil),  // 18: paca.v1.ListProviderAddressesRequest
-	(*ListProviderAddressesResponse)(nil), // 19: paca.v1.ListProviderAddressesResponse
-	(*ProviderAddress)(nil),               // 20: paca.v1.ProviderAddress
-	(*ListProviderRoutesRequest)(nil),     // 21: paca.v1.ListProviderRoutesRequest
-	(*ListProviderRoutesResponse)(nil),    // 22: paca.v1.ListProviderRoutesResponse
-	(*ProviderRoute)(nil),                 // 23: paca.v1.ProviderRoute
-	(*Global)(nil),                        // 24: paca.v1.Global
-	(*Object)(nil),                        // 25: paca.v1.Object
-	(*Change)(nil),                        // 26: paca.v1.Change
-	(*GetRequest)(nil),                    // 27: paca.v1.GetRequest
-	(*GetResponse)(nil),                   // 28: paca.v1.GetResponse
-	(*ExportRequest)(nil),                 // 29: paca.v1.ExportRequest
-	(*ExportResponse)(nil),                // 30: paca.v1.ExportResponse
-	(*WatchRequest)(nil),                  // 31: paca.v1.WatchRequest
-	(*WatchResponse)(nil),                 // 32: paca.v1.WatchResponse
-	(*Notice)(nil),                        // 33: paca.v1.Notice
-	(*ApplyRequest)(nil),                  // 34: paca.v1.ApplyRequest
-	(*ApplyResponse)(nil),                 // 35: paca.v1.ApplyResponse
-	(*NextHopRequest)(nil),                // 36: paca.v1.NextHopRequest
-	(*NextHopResponse)(nil),               // 37: paca.v1.NextHopResponse
-	(*Step)(nil),                          // 38: paca.v1.Step
-	(*ListPathMTUsRequest)(nil),           // 39: paca.v1.ListPathMTUsRequest
-	(*ListPathMTUsResponse)(nil),          // 40: paca.v1.ListPathMTUsResponse
-	(*PathMTU)(nil),                       // 41: paca.v1.PathMTU
-	(*TestPathRequest)(nil),               // 42: paca.v1.TestPathRequest
-	(*TestPathResponse)(nil),              // 43: paca.v1.TestPathResponse
-	(*PathProbe)(nil),                     // 44: paca.v1.PathProbe
-	(*ListDropsRequest)(nil),              // 45: paca.v1.ListDropsRequest
-	(*ListDropsResponse)(nil),             // 46: paca.v1.ListDropsResponse
-	(*Drop)(nil),                          // 47: paca.v1.Drop
-	(*ListNeighborsRequest)(nil),          // 48: paca.v1.ListNeighborsRequest
-	(*ListNeighborsResponse)(nil),         // 49: paca.v1.ListNeighborsResponse
-	(*Neighbor)(nil),                      // 50: paca.v1.Neighbor
-	(*ErrorDetail)(nil),                   // 51: paca.v1.ErrorDetail
-	(*Fault)(nil),                         // 52: paca.v1.Fault
+	(*PortOffload)(nil),                   // 8: paca.v1.PortOffload
+	(*DeviceStats)(nil),                   // 9: paca.v1.DeviceStats
+	(*ListLookupRecordsRequest)(nil),      // 10: paca.v1.ListLookupRecordsRequest
+	(*ListLookupRecordsResponse)(nil),     // 11: paca.v1.ListLookupRecordsResponse
+	(*LookupRecord)(nil),                  // 12: paca.v1.LookupRecord
+	(*ListVirtualSubnetsRequest)(nil),     // 13: paca.v1.ListVirtualSubnetsRequest
+	(*ListVirtualSubnetsResponse)(nil),    // 14: paca.v1.ListVirtualSubnetsResponse
+	(*VirtualSubnet)(nil),                 // 15: paca.v1.VirtualSubnet
+	(*ListCustomerRoutesRequest)(nil),     // 16: paca.v1.ListCustomerRoutesRequest
+	(*ListCustomerRoutesResponse)(nil),    // 17: paca.v1.ListCustomerRoutesResponse
+	(*CustomerRoute)(nil),                 // 18: paca.v1.CustomerRoute
+	(*ListProviderAddressesRequest)(nil),  // 19: paca.v1.ListProviderAddressesRequest
+	(*ListProviderAddressesResponse)(nil), // 20: paca.v1.ListProviderAddressesResponse
+	(*ProviderAddress)(nil),               // 21: paca.v1.ProviderAddress
+	(*ListProviderRoutesRequest)(nil),     // 22: paca.v1.ListProviderRoutesRequest
+	(*ListProviderRoutesResponse)(nil),    // 23: paca.v1.ListProviderRoutesResponse
+	(*ProviderRoute)(nil),                 // 24: paca.v1.ProviderRoute
+	(*Global)(nil),                        // 25: paca.v1.Global
+	(*Object)(nil),                        // 26: paca.v1.Object
+	(*Change)(nil),                        // 27: paca.v1.Change
+	(*GetRequest)(nil),                    // 28: paca.v1.GetRequest
+	(*GetResponse)(nil),                   // 29: paca.v1.GetResponse
+	(*ExportRequest)(nil),                 // 30: paca.v1.ExportRequest
+	(*ExportResponse)(nil),                // 31: paca.v1.ExportResponse
+	(*WatchRequest)(nil),                  // 32: paca.v1.WatchRequest
+	(*WatchResponse)(nil),                 // 33: paca.v1.WatchResponse
+	(*Notice)(nil),                        // 34: paca.v1.Notice
+	(*ApplyRequest)(nil),                  // 35: paca.v1.ApplyRequest
+	(*ApplyResponse)(nil),                 // 36: paca.v1.ApplyResponse
+	(*NextHopRequest)(nil),                // 37: paca.v1.NextHopRequest
+	(*NextHopResponse)(nil),               // 38: paca.v1.NextHopResponse
+	(*Step)(nil),                          // 39: paca.v1.Step
+	(*ListPathMTUsRequest)(nil),           // 40: paca.v1.ListPathMTUsRequest
+	(*ListPathMTUsResponse)(nil),          // 41: paca.v1.ListPathMTUsResponse
+	(*PathMTU)(nil),                       // 42: paca.v1.PathMTU
+	(*TestPathRequest)(nil),               // 43: paca.v1.TestPathRequest
+	(*TestPathResponse)(nil),              // 44: paca.v1.TestPathResponse
+	(*PathProbe)(nil),                     // 45: paca.v1.PathProbe
+	(*ListDropsRequest)(nil),              // 46: paca.v1.ListDropsRequest
+	(*ListDropsResponse)(nil),             // 47: paca.v1.ListDropsResponse
+	(*Drop)(nil),                          // 48: paca.v1.Drop
+	(*ListNeighborsRequest)(nil),          // 49: paca.v1.ListNeighborsRequest
+	(*ListNeighborsResponse)(nil),         // 50: paca.v1.ListNeighborsResponse
+	(*Neighbor)(nil),                      // 51: paca.v1.Neighbor
+	(*ErrorDetail)(nil),                   // 52: paca.v1.ErrorDetail
+	(*Fault)(nil),                         // 53: paca.v1.Fault
+	nil,                                   // 54: paca.v1.Port.OffloadEntry
 }
 var file_paca_v1_control_proto_depIdxs = []int32{
 	3,  // 0: paca.v1.StatusResponse.counts:type_name -> paca.v1.Counts
 	4,  // 1: paca.v1.StatusResponse.workers:type_name -> paca.v1.Worker
 	7,  // 2: paca.v1.ListPortsResponse.ports:type_name -> paca.v1.Port
-	8,  // 3: paca.v1.Port.device_stats:type_name -> paca.v1.DeviceStats
-	11, // 4: paca.v1.ListLookupRecordsResponse.lookup_records:type_name -> paca.v1.LookupRecord
-	14, // 5: paca.v1.ListVirtualSubnetsResponse.virtual_subnets:type_name -> paca.v1.VirtualSubnet
-	17, // 6: paca.v1.ListCustomerRoutesResponse.customer_routes:type_name -> paca.v1.CustomerRoute
-	20, // 7: paca.v1.ListProviderAddressesResponse.provider_addresses:type_name -> paca.v1.ProviderAddress
-	23, // 8: paca.v1.ListProviderRoutesResponse.provider_routes:type_name -> paca.v1.ProviderRoute
-	24, // 9: paca.v1.Object.global:type_name -> paca.v1.Global
-	7,  // 10: paca.v1.Object.port:type_name -> paca.v1.Port
-	20, // 11: paca.v1.Object.provider_address:type_name -> paca.v1.ProviderAddress
-	23, // 12: paca.v1.Object.provider_route:type_name -> paca.v1.ProviderRoute
-	14, // 13: paca.v1.Object.virtual_subnet:type_name -> paca.v1.VirtualSubnet
-	17, // 14: paca.v1.Object.customer_route:type_name -> paca.v1.CustomerRoute
-	11, // 15: paca.v1.Object.lookup_record:type_name -> paca.v1.LookupRecord
-	25, // 16: paca.v1.Change.add:type_name -> paca.v1.Object
-	25, // 17: paca.v1.Change.replace:type_name -> paca.v1.Object
-	25, // 18: paca.v1.Change.put:type_name -> paca.v1.Object
-	25, // 19: paca.v1.Change.delete:type_name -> paca.v1.Object
-	25, // 20: paca.v1.GetRequest.object:type_name -> paca.v1.Object
-	25, // 21: paca.v1.GetResponse.object:type_name -> paca.v1.Object
-	25, // 22: paca.v1.ExportResponse.objects:type_name -> paca.v1.Object
-	26, // 23: paca.v1.WatchResponse.changes:type_name -> paca.v1.Change
-	33, // 24: paca.v1.WatchResponse.notices:type_name -> paca.v1.Notice
-	26, // 25: paca.v1.ApplyRequest.changes:type_name -> paca.v1.Change
-	26, // 26: paca.v1.ApplyResponse.applied:type_name -> paca.v1.Change
-	38, // 27: paca.v1.NextHopResponse.steps:type_name -> paca.v1.Step
-	41, // 28: paca.v1.ListPathMTUsResponse.path_mtus:type_name -> paca.v1.PathMTU
-	44, // 29: paca.v1.TestPathResponse.probes:type_name -> paca.v1.PathProbe
-	47, // 30: paca.v1.ListDropsResponse.drops:type_name -> paca.v1.Drop
-	50, // 31: paca.v1.ListNeighborsResponse.neighbors:type_name -> paca.v1.Neighbor
-	0,  // 32: paca.v1.ErrorDetail.code:type_name -> paca.v1.ErrorCode
-	52, // 33: paca.v1.ErrorDetail.faults:type_name -> paca.v1.Fault
-	1,  // 34: paca.v1.Control.Status:input_type -> paca.v1.StatusRequest
-	5,  // 35: paca.v1.Control.ListPorts:input_type -> paca.v1.ListPortsRequest
-	12, // 36: paca.v1.Control.ListVirtualSubnets:input_type -> paca.v1.ListVirtualSubnetsRequest
-	9,  // 37: paca.v1.Control.ListLookupRecords:input_type -> paca.v1.ListLookupRecordsRequest
-	15, // 38: paca.v1.Control.ListCustomerRoutes:input_type -> paca.v1.ListCustomerRoutesRequest
-	18, // 39: paca.v1.Control.ListProviderAddresses:input_type -> paca.v1.ListProviderAddressesRequest
-	21, // 40: paca.v1.Control.ListProviderRoutes:input_type -> paca.v1.ListProviderRoutesRequest
-	45, // 41: paca.v1.Control.ListDrops:input_type -> paca.v1.ListDropsRequest
-	48, // 42: paca.v1.Control.ListNeighbors:input_type -> paca.v1.ListNeighborsRequest
-	27, // 43: paca.v1.Control.Get:input_type -> paca.v1.GetRequest
-	29, // 44: paca.v1.Control.Export:input_type -> paca.v1.ExportRequest
-	31, // 45: paca.v1.Control.Watch:input_type -> paca.v1.WatchRequest
-	34, // 46: paca.v1.Control.Apply:input_type -> paca.v1.ApplyRequest
-	34, // 47: paca.v1.Control.ApplyStream:input_type -> paca.v1.ApplyRequest
-	36, // 48: paca.v1.Control.NextHop:input_type -> paca.v1.NextHopRequest
-	39, // 49: paca.v1.Control.ListPathMTUs:input_type -> paca.v1.ListPathMTUsRequest
-	42, // 50: paca.v1.Control.TestPath:input_type -> paca.v1.TestPathRequest
-	2,  // 51: paca.v1.Control.Status:output_type -> paca.v1.StatusResponse
-	6,  // 52: paca.v1.Control.ListPorts:output_type -> paca.v1.ListPortsResponse
-	13, // 53: paca.v1.Control.ListVirtualSubnets:output_type -> paca.v1.ListVirtualSubnetsResponse
-	10, // 54: paca.v1.Control.ListLookupRecords:output_type -> paca.v1.ListLookupRecordsResponse
-	16, // 55: paca.v1.Control.ListCustomerRoutes:output_type -> paca.v1.ListCustomerRoutesResponse
-	19, // 56: paca.v1.Control.ListProviderAddresses:output_type -> paca.v1.ListProviderAddressesResponse
-	22, // 57: paca.v1.Control.ListProviderRoutes:output_type -> paca.v1.ListProviderRoutesResponse
-	46, // 58: paca.v1.Control.ListDrops:output_type -> paca.v1.ListDropsResponse
-	49, // 59: paca.v1.Control.ListNeighbors:output_type -> paca.v1.ListNeighborsResponse
-	28, // 60: paca.v1.Control.Get:output_type -> paca.v1.GetResponse
-	30, // 61: paca.v1.Control.Export:output_type -> paca.v1.ExportResponse
-	32, // 62: paca.v1.Control.Watch:output_type -> paca.v1.WatchResponse
-	35, // 63: paca.v1.Control.Apply:output_type -> paca.v1.ApplyResponse
-	35, // 64: paca.v1.Control.ApplyStream:output_type -> paca.v1.ApplyResponse
-	37, // 65: paca.v1.Control.NextHop:output_type -> paca.v1.NextHopResponse
-	40, // 66: paca.v1.Control.ListPathMTUs:output_type -> paca.v1.ListPathMTUsResponse
-	43, // 67: paca.v1.Control.TestPath:output_type -> paca.v1.TestPathResponse
-	51, // [51:68] is the sub-list for method output_type
-	34, // [34:51] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	9,  // 3: paca.v1.Port.device_stats:type_name -> paca.v1.DeviceStats
+	54, // 4: paca.v1.Port.offload:type_name -> paca.v1.Port.OffloadEntry
+	8,  // 5: paca.v1.Port.offloads:type_name -> paca.v1.PortOffload
+	12, // 6: paca.v1.ListLookupRecordsResponse.lookup_records:type_name -> paca.v1.LookupRecord
+	15, // 7: paca.v1.ListVirtualSubnetsResponse.virtual_subnets:type_name -> paca.v1.VirtualSubnet
+	18, // 8: paca.v1.ListCustomerRoutesResponse.customer_routes:type_name -> paca.v1.CustomerRoute
+	21, // 9: paca.v1.ListProviderAddressesResponse.provider_addresses:type_name -> paca.v1.ProviderAddress
+	24, // 10: paca.v1.ListProviderRoutesResponse.provider_routes:type_name -> paca.v1.ProviderRoute
+	25, // 11: paca.v1.Object.global:type_name -> paca.v1.Global
+	7,  // 12: paca.v1.Object.port:type_name -> paca.v1.Port
+	21, // 13: paca.v1.Object.provider_address:type_name -> paca.v1.ProviderAddress
+	24, // 14: paca.v1.Object.provider_route:type_name -> paca.v1.ProviderRoute
+	15, // 15: paca.v1.Object.virtual_subnet:type_name -> paca.v1.VirtualSubnet
+	18, // 16: paca.v1.Object.customer_route:type_name -> paca.v1.CustomerRoute
+	12, // 17: paca.v1.Object.lookup_record:type_name -> paca.v1.LookupRecord
+	26, // 18: paca.v1.Change.add:type_name -> paca.v1.Object
+	26, // 19: paca.v1.Change.replace:type_name -> paca.v1.Object
+	26, // 20: paca.v1.Change.put:type_name -> paca.v1.Object
+	26, // 21: paca.v1.Change.delete:type_name -> paca.v1.Object
+	26, // 22: paca.v1.GetRequest.object:type_name -> paca.v1.Object
+	26, // 23: paca.v1.GetResponse.object:type_name -> paca.v1.Object
+	26, // 24: paca.v1.ExportResponse.objects:type_name -> paca.v1.Object
+	27, // 25: paca.v1.WatchResponse.changes:type_name -> paca.v1.Change
+	34, // 26: paca.v1.WatchResponse.notices:type_name -> paca.v1.Notice
+	27, // 27: paca.v1.ApplyRequest.changes:type_name -> paca.v1.Change
+	27, // 28: paca.v1.ApplyResponse.applied:type_name -> paca.v1.Change
+	39, // 29: paca.v1.NextHopResponse.steps:type_name -> paca.v1.Step
+	42, // 30: paca.v1.ListPathMTUsResponse.path_mtus:type_name -> paca.v1.PathMTU
+	45, // 31: paca.v1.TestPathResponse.probes:type_name -> paca.v1.PathProbe
+	48, // 32: paca.v1.ListDropsResponse.drops:type_name -> paca.v1.Drop
+	51, // 33: paca.v1.ListNeighborsResponse.neighbors:type_name -> paca.v1.Neighbor
+	0,  // 34: paca.v1.ErrorDetail.code:type_name -> paca.v1.ErrorCode
+	53, // 35: paca.v1.ErrorDetail.faults:type_name -> paca.v1.Fault
+	1,  // 36: paca.v1.Control.Status:input_type -> paca.v1.StatusRequest
+	5,  // 37: paca.v1.Control.ListPorts:input_type -> paca.v1.ListPortsRequest
+	13, // 38: paca.v1.Control.ListVirtualSubnets:input_type -> paca.v1.ListVirtualSubnetsRequest
+	10, // 39: paca.v1.Control.ListLookupRecords:input_type -> paca.v1.ListLookupRecordsRequest
+	16, // 40: paca.v1.Control.ListCustomerRoutes:input_type -> paca.v1.ListCustomerRoutesRequest
+	19, // 41: paca.v1.Control.ListProviderAddresses:input_type -> paca.v1.ListProviderAddressesRequest
+	22, // 42: paca.v1.Control.ListProviderRoutes:input_type -> paca.v1.ListProviderRoutesRequest
+	46, // 43: paca.v1.Control.ListDrops:input_type -> paca.v1.ListDropsRequest
+	49, // 44: paca.v1.Control.ListNeighbors:input_type -> paca.v1.ListNeighborsRequest
+	28, // 45: paca.v1.Control.Get:input_type -> paca.v1.GetRequest
+	30, // 46: paca.v1.Control.Export:input_type -> paca.v1.ExportRequest
+	32, // 47: paca.v1.Control.Watch:input_type -> paca.v1.WatchRequest
+	35, // 48: paca.v1.Control.Apply:input_type -> paca.v1.ApplyRequest
+	35, // 49: paca.v1.Control.ApplyStream:input_type -> paca.v1.ApplyRequest
+	37, // 50: paca.v1.Control.NextHop:input_type -> paca.v1.NextHopRequest
+	40, // 51: paca.v1.Control.ListPathMTUs:input_type -> paca.v1.ListPathMTUsRequest
+	43, // 52: paca.v1.Control.TestPath:input_type -> paca.v1.TestPathRequest
+	2,  // 53: paca.v1.Control.Status:output_type -> paca.v1.StatusResponse
+	6,  // 54: paca.v1.Control.ListPorts:output_type -> paca.v1.ListPortsResponse
+	14, // 55: paca.v1.Control.ListVirtualSubnets:output_type -> paca.v1.ListVirtualSubnetsResponse
+	11, // 56: paca.v1.Control.ListLookupRecords:output_type -> paca.v1.ListLookupRecordsResponse
+	17, // 57: paca.v1.Control.ListCustomerRoutes:output_type -> paca.v1.ListCustomerRoutesResponse
+	20, // 58: paca.v1.Control.ListProviderAddresses:output_type -> paca.v1.ListProviderAddressesResponse
+	23, // 59: paca.v1.Control.ListProviderRoutes:output_type -> paca.v1.ListProviderRoutesResponse
+	47, // 60: paca.v1.Control.ListDrops:output_type -> paca.v1.ListDropsResponse
+	50, // 61: paca.v1.Control.ListNeighbors:output_type -> paca.v1.ListNeighborsResponse
+	29, // 62: paca.v1.Control.Get:output_type -> paca.v1.GetResponse
+	31, // 63: paca.v1.Control.Export:output_type -> paca.v1.ExportResponse
+	33, // 64: paca.v1.Control.Watch:output_type -> paca.v1.WatchResponse
+	36, // 65: paca.v1.Control.Apply:output_type -> paca.v1.ApplyResponse
+	36, // 66: paca.v1.Control.ApplyStream:output_type -> paca.v1.ApplyResponse
+	38, // 67: paca.v1.Control.NextHop:output_type -> paca.v1.NextHopResponse
+	41, // 68: paca.v1.Control.ListPathMTUs:output_type -> paca.v1.ListPathMTUsResponse
+	44, // 69: paca.v1.Control.TestPath:output_type -> paca.v1.TestPathResponse
+	53, // [53:70] is the sub-list for method output_type
+	36, // [36:53] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_paca_v1_control_proto_init() }
@@ -4345,7 +4464,7 @@ func file_paca_v1_control_proto_init() {
 		return
 	}
 	file_paca_v1_control_proto_msgTypes[6].OneofWrappers = []any{}
-	file_paca_v1_control_proto_msgTypes[24].OneofWrappers = []any{
+	file_paca_v1_control_proto_msgTypes[25].OneofWrappers = []any{
 		(*Object_Global)(nil),
 		(*Object_Port)(nil),
 		(*Object_ProviderAddress)(nil),
@@ -4354,20 +4473,20 @@ func file_paca_v1_control_proto_init() {
 		(*Object_CustomerRoute)(nil),
 		(*Object_LookupRecord)(nil),
 	}
-	file_paca_v1_control_proto_msgTypes[25].OneofWrappers = []any{
+	file_paca_v1_control_proto_msgTypes[26].OneofWrappers = []any{
 		(*Change_Add)(nil),
 		(*Change_Replace)(nil),
 		(*Change_Put)(nil),
 		(*Change_Delete)(nil),
 	}
-	file_paca_v1_control_proto_msgTypes[30].OneofWrappers = []any{}
+	file_paca_v1_control_proto_msgTypes[31].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_paca_v1_control_proto_rawDesc), len(file_paca_v1_control_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   52,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
