@@ -119,8 +119,8 @@ func (d *Daemon) Stop() error {
 	}
 	select {
 	case <-d.exited:
-	case <-time.After(5 * time.Second):
-		return errors.Join(errors.New("topo: pacad did not end within 5 s of SIGTERM"), d.Kill())
+	case <-time.After(15 * time.Second):
+		return errors.Join(errors.New("topo: pacad did not end within 15 s of SIGTERM"), d.Kill())
 	}
 	if code := d.cmd.ProcessState.ExitCode(); code != 0 {
 		return fmt.Errorf("topo: pacad ended with %s; it said:\n%s", d.cmd.ProcessState, d.Log())
