@@ -453,6 +453,13 @@ func (c *Compiler) changeRecord(r *policy.LookupRecord, deleted bool) {
 	if r.UseVMMAC {
 		e.Flags |= OwnMAC
 	}
+	if c.fib.ExternalRouter { // whose MAC may be the router's
+		for _, p := range s.Prefixes {
+			if ca, ok := policy.RouterCA(p); ok && ca == r.CA {
+				c.routers = append(c.routers, router{s, ca})
+			}
+		}
+	}
 	if r.Router() {
 		e.Flags = RouterCA
 		c.routers = append(c.routers, router{s, r.CA})
@@ -507,7 +514,9 @@ func (c *Compiler) place(e *Entry, rd uint32, pa paKey) {
 // PAs (A20).
 func (c *Compiler) changeGroup(r *policy.LookupRecord, e Entry, deleted bool) {
 	s := c.subnet(e.VSID)
-	at := slices.IndexFunc(s.Groups, func(g Group) bool { return g.CA == r.CA })
+	at := slices.IndexFunc(s.Groups, func(g Group) bool { // what took its place may come first
+		return g.CA == r.CA && (!deleted || g.To[0].MAC == r.MAC)
+	})
 	if at >= 0 {
 		g := &s.Groups[at]
 		k := groupKey{g.pa.As16(), e.VSID}

@@ -312,8 +312,10 @@ func (f *FIB) Limit(e *Entry, a *Adj) int {
 func (f *FIB) Way(pa netip.Addr, source uint16) *Adj {
 	addr, v6 := flat(pa)
 	for i := range f.remotes {
-		if r := &f.remotes[i]; r.Addr == addr && r.V6 == v6 {
-			return &f.adjs[int(r.way)*len(f.PAs)+int(source)]
+		r := &f.remotes[i]
+		at := int(r.way)*len(f.PAs) + int(source)
+		if r.Addr == addr && r.V6 == v6 && at < len(f.adjs) { // else a newer version's, in a place that is free here
+			return &f.adjs[at]
 		}
 	}
 	return nil

@@ -435,3 +435,44 @@ func TestManyOntoFew(t *testing.T) {
 		t.Errorf("%d records", n)
 	}
 }
+
+// Changes in whatever order they come leave what a Compile would make.
+func TestUpdateOfGroupsAndExternalRouters(t *testing.T) {
+	set := &policy.Set{
+		Ports: []policy.Port{
+			{Name: "uplink", Role: policy.Uplink, MAC: packet.MAC{2, 1}, MTU: 1500},
+			{Name: "vm", Role: policy.VM, VSID: 5000, MAC: packet.MAC{2, 2}, MTU: 1500},
+		},
+		ProviderAddresses: []policy.ProviderAddress{{Prefix: prefix("192.168.1.1/24"), Port: "uplink"}},
+		VirtualSubnets:    []policy.VirtualSubnet{{VSID: 5000, RDID: policy.RDID{1}, Prefixes: []netip.Prefix{prefix("10.0.0.0/24")}}},
+	}
+	b, c := bookOf(set), NewCompiler()
+	f := c.Compile(b, devicesOf(set), neighbors)
+	step := func(changes ...policy.Change) {
+		t.Helper()
+		applied, err := b.Apply(changes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old := f
+		f = c.Update(applied, b, devicesOf(set), neighbors)
+		sameAs(t, f, NewCompiler().Compile(b, devicesOf(set), neighbors))
+		old.Way(addr("192.168.1.3"), 0) // must not see what came later
+	}
+	g := policy.LookupRecord{VSID: 5000, CA: addr("224.0.0.5"), MAC: packet.MAC{1, 0, 0x5e, 0, 0, 5}, PA: addr("239.1.1.1")}
+	h := g
+	h.MAC, h.PA = packet.Broadcast, addr("239.1.1.2")
+	step(policy.Change{Verb: policy.Add, Object: g})
+	step(policy.Change{Verb: policy.Add, Object: h}, policy.Change{Verb: policy.Delete, Object: g})
+	step(policy.Change{Verb: policy.Delete, Object: h})
+
+	step(policy.Change{Verb: policy.Put, Object: policy.Global{UseExternalRouter: true}})
+	router := policy.LookupRecord{VSID: 5000, CA: addr("10.0.0.1"), MAC: packet.MAC{2, 9}, PA: addr("192.168.1.2")}
+	step(policy.Change{Verb: policy.Add, Object: router})
+	if got := f.Subnet(5000).Routers[0].MAC; got != router.MAC {
+		t.Errorf("the router's MAC is %v", got)
+	}
+	router.PA = addr("192.168.1.3")
+	step(policy.Change{Verb: policy.Put, Object: router})
+	step(policy.Change{Verb: policy.Delete, Object: router})
+}
