@@ -53,13 +53,23 @@ func (g *guests) learned(v vnic) (have, limit int) {
 	return have, vm.limit
 }
 
-// lowest is the lowest IPv4 CA of a VM: the one that DHCP gives out (A14).
-func (g *guests) lowest(v vnic) (ca netip.Addr) {
-	if vm := g.of[v]; vm != nil {
-		for a := range vm.cas {
-			if a.Is4() && (!ca.IsValid() || a.Less(ca)) {
-				ca = a
-			}
+// address is the IPv4 CA that DHCP gives to a VM, of those that fit (A14): the one
+// it asks for if that is its own, for what a VM has it keeps; else the lowest that
+// policy was told, and the lowest that was learned if it was told none. It is not
+// valid if there is none.
+func (g *guests) address(v vnic, asked netip.Addr, fits func(netip.Addr) bool) (ca netip.Addr) {
+	vm := g.of[v]
+	if vm == nil {
+		return ca
+	}
+	if _, own := vm.cas[asked]; own && asked.Is4() && fits(asked) {
+		return asked
+	}
+	var learned bool // ca is
+	for a, h := range vm.cas {
+		better := !ca.IsValid() || learned && !h.learned || learned == h.learned && a.Less(ca)
+		if a.Is4() && better && fits(a) {
+			ca, learned = a, h.learned
 		}
 	}
 	return ca
@@ -245,7 +255,10 @@ func (c *control) answerDHCP(now time.Time, p *worker.ControlFrame) {
 	if vm == nil || !c.asking.take(now, p.Port, dhcpRate) || packet.Parse(frame, &l) != packet.OK {
 		return
 	}
-	lease, why := c.guests.lease(f, vm)
+	if packet.Ethernet(frame).Src() != vm.MAC {
+		return // of mac_spoofing: the port's lease is not for who is behind its VM
+	}
+	lease, why := c.guests.lease(f, vm, dhcp.Asked(frame, &l))
 	if why != "" {
 		c.quietly(now, "a DHCP request is not answered", "vsid", vm.VSID, "mac", vm.MAC, "why", why, "rule", "A14")
 		return
@@ -261,20 +274,21 @@ func (c *control) answerDHCP(now time.Time, p *worker.ControlFrame) {
 	}
 }
 
-// lease is what DHCP tells a VM; why not, if it tells nothing.
-func (g *guests) lease(f *fib.FIB, vm *fib.Port) (lease dhcp.Lease, why string) {
+// lease is what DHCP tells a VM which asks for a CA, or for any; why not, if it tells
+// nothing.
+func (g *guests) lease(f *fib.FIB, vm *fib.Port, asked netip.Addr) (lease dhcp.Lease, why string) {
 	vs := f.Subnet(vm.VSID)
 	if vs == nil || !vs.DHCP {
 		return lease, "the virtual subnet has no dhcp"
 	}
-	ca := g.lowest(vnic{policy.VSID(vm.VSID), vm.MAC})
+	ca := g.address(vnic{policy.VSID(vm.VSID), vm.MAC}, asked, func(ca netip.Addr) bool {
+		r := vs.Router(ca)
+		return r != nil && r.Prefix.Contains(ca)
+	})
 	if !ca.IsValid() {
-		return lease, "the VM has no IPv4 record"
+		return lease, "the VM has no IPv4 record in a prefix with a router"
 	}
 	r := vs.Router(ca)
-	if r == nil || !r.Prefix.Contains(ca) {
-		return lease, "the prefix has no router"
-	}
 	return dhcp.Lease{CA: ca, Prefix: r.Prefix, Router: r.CA, DNS: vs.DNS, MTU: guestMTU(f, vm, vs), MAC: r.MAC}, ""
 }
 

@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -43,7 +44,7 @@ func TestA14_M1_M2Lease(t *testing.T) {
 			},
 		}
 	}
-	want := dhcp.Lease{CA: a("10.1.1.11"), Prefix: p("10.1.1.0/24"), Router: a("10.1.1.1"), DNS: dns, MTU: 1458, MAC: packet.MAC{2, 1}}
+	want := dhcp.Lease{CA: a("10.1.1.12"), Prefix: p("10.1.1.0/24"), Router: a("10.1.1.1"), DNS: dns, MTU: 1458, MAC: packet.MAC{2, 1}}
 	mtu := func(n uint16) dhcp.Lease { w := want; w.MTU = n; return w }
 	for _, c := range []struct {
 		name   string
@@ -51,7 +52,12 @@ func TestA14_M1_M2Lease(t *testing.T) {
 		want   dhcp.Lease
 		why    string
 	}{
-		{"the lowest CA", func(*policy.Set) {}, want, ""},
+		{"the lowest CA that is static", func(*policy.Set) {}, want, ""},
+		{"the lowest that was learned", func(s *policy.Set) { s.LookupRecords = append(s.LookupRecords[2:3:3], s.LookupRecords[5:]...) }, func() dhcp.Lease {
+			w := want
+			w.CA = a("10.1.1.11")
+			return w
+		}(), ""},
 		{"M1 an IPv6 PA too", func(s *policy.Set) {
 			s.ProviderAddresses = append(s.ProviderAddresses, policy.ProviderAddress{Prefix: netip.PrefixFrom(here6PA, 64), Port: "uplink"})
 		}, mtu(1438), ""},
@@ -81,14 +87,17 @@ func TestA14_M1_M2Lease(t *testing.T) {
 		{"a prefix without a router", func(s *policy.Set) {
 			s.LookupRecords = []policy.LookupRecord{{VSID: 6001, CA: a("10.9.0.1"), MAC: hereMAC, PA: herePA}}
 		},
-			dhcp.Lease{}, "no router"},
+			dhcp.Lease{}, "with a router"},
+		{"one of two prefixes without a router", func(s *policy.Set) {
+			s.LookupRecords = append(s.LookupRecords, policy.LookupRecord{VSID: 6001, CA: a("10.9.0.1"), MAC: hereMAC, PA: herePA})
+		}, want, ""},
 	} {
 		set := base()
 		c.change(set)
 		var g guests
 		g.read(fibtest.Book(t, set))
 		f := fibtest.Compile(t, set, func(uint16, uint16, netip.Addr) (packet.MAC, fib.AdjState) { return routerMAC, fib.AdjReady })
-		got, why := g.lease(f, &f.Ports[1])
+		got, why := g.lease(f, &f.Ports[1], netip.Addr{})
 		if !reflect.DeepEqual(got, c.want) || (why == "") != (c.why == "") || !strings.Contains(why, c.why) {
 			t.Errorf("%s: %+v, %q\nwant %+v", c.name, got, why, c.want)
 		}
@@ -148,6 +157,64 @@ func TestA14Answered(t *testing.T) {
 	}
 	if n := strings.Count(x.log.String(), "\n"); n == 0 || n > 25 {
 		t.Errorf("%d lines of log", n)
+	}
+}
+
+// What a VM has, it keeps: a CA of its own is confirmed whatever others it has, also
+// one that was learned. Another's is not, nor one that policy has no more.
+func TestA14KeepsWhatItHas(t *testing.T) {
+	set := learners()
+	for _, ca := range []string{"10.1.1.5", "10.1.1.70", "10.9.0.1"} {
+		set.LookupRecords = append(set.LookupRecords, policy.LookupRecord{VSID: benchVSID, CA: netip.MustParseAddr(ca), MAC: hereMAC, PA: herePA, Type: policy.Dynamic})
+	}
+	const ack, nak = dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak
+	for _, c := range []struct {
+		typ  dhcpv4.MessageType
+		ca   string
+		want dhcpv4.MessageType // none: no answer
+	}{
+		{dhcpv4.MessageTypeRequest, "10.1.1.51", ack},
+		{dhcpv4.MessageTypeRequest, "10.1.1.5", ack},
+		{dhcpv4.MessageTypeRequest, "10.1.1.70", ack},
+		{dhcpv4.MessageTypeInform, "10.1.1.70", ack},
+		{dhcpv4.MessageTypeRequest, "10.1.1.60", nak}, // another's
+		{dhcpv4.MessageTypeRequest, "10.1.1.71", nak}, // nobody's
+		{dhcpv4.MessageTypeRequest, "10.9.0.1", nak},  // in a prefix without a router
+		{dhcpv4.MessageTypeInform, "10.1.1.60", dhcpv4.MessageTypeNone},
+	} {
+		x := newExchange(t, set)
+		m, err := dhcpv4.New(dhcpv4.WithHwAddr(hereMAC[:]), dhcpv4.WithMessageType(c.typ), dhcpv4.WithClientIP(net.ParseIP(c.ca)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := dhcpv4.MessageTypeNone
+		for _, f := range x.hand(1, worker.DHCP, dhcpFrame(t, m, hereMAC, packet.Broadcast, c.ca, "10.1.1.1", 68, 67)) {
+			var l packet.Layout
+			packet.Parse(f, &l)
+			m, err := dhcpv4.FromBytes(f[l.L4+packet.UDPLen : l.End])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got = m.MessageType(); got == ack && c.typ == dhcpv4.MessageTypeRequest && m.YourIPAddr.String() != c.ca {
+				t.Errorf("%v of %s: has %v", c.typ, c.ca, m.YourIPAddr)
+			}
+		}
+		if got != c.want {
+			t.Errorf("%v of %s: %v, want %v", c.typ, c.ca, got, c.want)
+		}
+	}
+}
+
+// Who is behind a VM with mac_spoofing is not given that VM's CA.
+func TestA14_L31NotForOthers(t *testing.T) {
+	set := learners()
+	set.Ports[1].MACSpoofing = true
+	x := newExchange(t, set)
+	if sent := x.hand(1, worker.DHCP, discover(t, packet.MAC{2, 0, 0, 0, 0x77, 7})); len(sent) > 0 {
+		t.Errorf("answered: %x", sent)
+	}
+	if sent := x.hand(1, worker.DHCP, discover(t, hereMAC)); len(sent) != 1 {
+		t.Error("the port's own VM is not answered")
 	}
 }
 

@@ -86,13 +86,7 @@ func Answer(frame []byte, l *packet.Layout, lease *Lease) (reply []byte, err err
 		if id := in.ServerIdentifier(); id != nil && address(id) != server {
 			return nil, nil // it took another's offer
 		}
-		// It names the address that it was offered, or had before, in an option; the
-		// one that it has, in the header (RFC 2131 4.3.2).
-		wanted := address(in.RequestedIPAddress())
-		if !wanted.IsValid() {
-			wanted = address(in.ClientIPAddr)
-		}
-		switch {
+		switch wanted := asked(in); {
 		case wanted.IsUnspecified():
 			return nil, fmt.Errorf("dhcp: %w: request for no address", ErrMalformed)
 		case wanted == lease.CA:
@@ -148,6 +142,35 @@ func Answer(frame []byte, l *packet.Layout, lease *Lease) (reply []byte, err err
 }
 
 var everyone = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// Asked is the address that the DHCPREQUEST or DHCPINFORM in a frame which
+// packet.Parse accepted is about: who has several leases tells the client of that
+// one. It is not valid for other messages.
+func Asked(frame []byte, l *packet.Layout) (ca netip.Addr) {
+	if l.Tags != 0 || !packet.DHCPClient(frame, l) {
+		return ca
+	}
+	in, err := decode(frame, l)
+	if err != nil {
+		return ca
+	}
+	switch in.MessageType() {
+	case dhcpv4.MessageTypeRequest:
+		return asked(in)
+	case dhcpv4.MessageTypeInform:
+		return address(in.ClientIPAddr)
+	}
+	return ca
+}
+
+// asked is the address that a client names which it was offered, or had before, in an
+// option; the one that it has, in the header (RFC 2131 4.3.2).
+func asked(in *dhcpv4.DHCPv4) netip.Addr {
+	if ca := address(in.RequestedIPAddress()); ca.IsValid() {
+		return ca
+	}
+	return address(in.ClientIPAddr)
+}
 
 // server is the identity of the server: the router CA, or what it would be
 // (P20): no VM has that address.
