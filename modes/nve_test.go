@@ -81,7 +81,6 @@ func TestL22_L24NoStray(t *testing.T) {
 		reason count.Reason
 	}{
 		{tunnel(6001, "192.168.2.21", paHere, between(vmBlue2, vmBlue1, macBlue1, false).frame()), count.InnerSpoofed},
-		{tunnel(6001, paFar, paHere, between(vmBlue2, vmBlue1, macBlue3, false).frame()), count.InnerMAC},
 		{tunnel(4242, paFar, paHere, between(vmBlue2, vmBlue1, macBlue1, false).frame()), count.VSIDUnknown},
 		{tunnel(6001, paFar, paHere, []byte{1, 2, 3}), count.InnerRunt},
 		{tunnel(5009, "192.168.2.60", paHere, discover(vmRed6)), count.InnerBroadcast},
@@ -90,6 +89,23 @@ func TestL22_L24NoStray(t *testing.T) {
 	}
 	r.untold()
 	r.balance(0)
+}
+
+// A VM whose MAC is another by now, or that has no port here any more, is not here.
+func TestL21_L24_N8StrayByMACOrPort(t *testing.T) {
+	portless := vm{packet.MAC{2, 0, 0, 0, 9, 1}, "10.1.1.14", ""}
+	for _, c := range []struct {
+		frame  []byte
+		reason count.Reason
+	}{
+		{tunnel(6001, "192.168.2.20", paHere, between(vmBlue2, vmBlue1, macBlue3, false).frame()), count.InnerMAC},
+		{tunnel(6001, "192.168.2.20", paHere, between(vmBlue2, portless, portless.mac, false).frame()), count.NoLocalPort},
+	} {
+		r := newRig(t, testPolicy(), nvgre.Config{}, listening)
+		r.dropped(r.trip(uplink, c.frame), uplink, 1, c.reason)
+		r.told(worker.Stray, uplink, c.frame)
+		r.balance(0)
+	}
 }
 
 // said are control messages that the host behind .20 sends about V1's packet.

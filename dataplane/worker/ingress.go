@@ -192,7 +192,7 @@ func (w *Worker) decap(f *fib.FIB, mode Mode) {
 			w.arrived(f, m, a)
 		case reasons[i] == count.GREOther:
 			w.toHost(f, m, reasons[i]) // W24
-		case reasons[i] == count.InnerUnknown && w.NVE && w.limits[w.in].stray.take(w.clock(), puntRate):
+		case stray(reasons[i]) && w.NVE && w.limits[w.in].stray.take(w.clock(), puntRate):
 			w.events[count.Stray]++
 			w.punt(Stray, m.Data()) // L24
 			fallthrough
@@ -200,6 +200,11 @@ func (w *Worker) decap(f *fib.FIB, mode Mode) {
 			w.drop(m, reasons[i])
 		}
 	}
+}
+
+// stray says whether a tunnel packet is dropped for want of a VM (L21).
+func stray(r count.Reason) bool {
+	return r == count.InnerUnknown || r == count.InnerMAC || r == count.NoLocalPort
 }
 
 // arrived is for what is not simply for one VM.
@@ -224,7 +229,7 @@ func (w *Worker) arrived(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) {
 		w.events[count.Replicated] += uint32(n - 1)
 		w.share(f, m, &l, s, a.PA, n) // L25
 	case fib.ToControl:
-		if w.NVE && w.limits[w.in].stray.take(w.clock(), puntRate) && w.punt(NVE, m.Data()) {
+		if w.NVE && w.limits[w.in].nve.take(w.clock(), puntRate) && w.punt(NVE, m.Data()) {
 			w.consumed(m)
 			return
 		}

@@ -27,6 +27,7 @@ type limits struct {
 	icmp  bucket // ICMP to its VM (M9)
 	punt  bucket // what its VM makes the control plane do
 	stray bucket // what the fabric makes it do (L24)
+	nve   bucket // what other hosts say (N1)
 }
 
 // puntRate is how many frames per second and port the control plane gets of those
