@@ -42,6 +42,7 @@ var law = []edict{
 	{pkg: "dataplane/port/porttest", may: []string{"dataplane/mbuf", "dataplane/port"}, why: "one contract test for every kind of port"},
 	{pkg: "dataplane/respond", may: []string{"dataplane/packet", "dataplane/mbuf", "dataplane/fib", "dataplane/count"}, why: "answers are functions from frame to frame", hot: true},
 	{pkg: "dataplane/respond/dhcp", may: []string{"dataplane/packet"}, why: "a function from frame to frame, with a codec that allocates: no worker may import it"},
+	{pkg: "dataplane/offload", may: []string{"dataplane/packet", "dataplane/mbuf", "dataplane/count", "dataplane/port"}, why: "what a device would do with a frame is a function of the frame", hot: true},
 	{pkg: "dataplane/neigh", may: []string{"dataplane/packet"}, why: "a state machine fed with time and frames; who feeds it is not its business"},
 	{pkg: "dataplane/worker", may: []string{"dataplane/packet", "dataplane/mbuf", "dataplane/policy", "dataplane/fib", "dataplane/count", "dataplane/port", "dataplane/respond"},
 		why: "dataplane knows no mode, and the loop runs in tests without DPDK", hot: true},

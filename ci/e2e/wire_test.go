@@ -322,16 +322,18 @@ func makeFrames(t *testing.T) allFrames {
 
 // beyondFrames are the reasons that a single frame cannot cause, and why not.
 var beyondFrames = map[count.Reason]string{
-	count.MultiSegment:   "ports of these kinds hand over packets in one piece",
-	count.TxFull:         "a port's queue must be full",
-	count.NoBuffer:       "the pool must be empty",
-	count.PortDown:       "the frame must be in the queue of a port while that is plugged out",
-	count.Storm:          "it takes many frames: TestL31StormLimit",
-	count.NeighborQueue:  "it takes many frames: TestL16SilentNextHop",
-	count.NeighborFailed: "it takes time: TestL16SilentNextHop",
-	count.OtherSubnet:    "the host must be set to external routers: TestL18ExternalRouter",
-	count.Headroom:       "every buffer that a port receives into has room for the outer header",
-	count.ControlQueue:   "the control plane must be behind",
+	count.MultiSegment:        "ports of these kinds hand over packets in one piece",
+	count.ChecksumUnsupported: "ports of these kinds leave no checksum to be done",
+	count.GSOUnsupported:      "ports of these kinds leave nothing to be cut",
+	count.TxFull:              "a port's queue must be full",
+	count.NoBuffer:            "the pool must be empty",
+	count.PortDown:            "the frame must be in the queue of a port while that is plugged out",
+	count.Storm:               "it takes many frames: TestL31StormLimit",
+	count.NeighborQueue:       "it takes many frames: TestL16SilentNextHop",
+	count.NeighborFailed:      "it takes time: TestL16SilentNextHop",
+	count.OtherSubnet:         "the host must be set to external routers: TestL18ExternalRouter",
+	count.Headroom:            "every buffer that a port receives into has room for the outer header",
+	count.ControlQueue:        "the control plane must be behind",
 }
 
 // Every reason has a frame that lands on its counter, or one why it cannot have.

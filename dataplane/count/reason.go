@@ -22,6 +22,8 @@ const (
 	IPv6Extension
 	VLANTags
 	MultiSegment
+	ChecksumUnsupported
+	GSOUnsupported
 	TxFull
 	NoBuffer
 	PortDown
@@ -91,16 +93,18 @@ const (
 var reasons = [NumReasons]struct{ name, help string }{
 	Kept: {"kept", "not dropped"},
 
-	Runt:          {"runt", "frame shorter than the headers it claims to have"},
-	IPVersion:     {"ip_version", "IP version field contradicts the EtherType"},
-	IPHeader:      {"ip_header", "IPv4 header length below 20 bytes or beyond the packet (W21)"},
-	IPLength:      {"ip_length", "IP length beyond the frame or below the header (W21)"},
-	IPv6Extension: {"ipv6_extension", "IPv6 extension headers malformed or more than are followed"},
-	VLANTags:      {"vlan_tags", "more than two VLAN tags"},
-	MultiSegment:  {"multi_segment", "packet of several buffer segments where one is required"},
-	TxFull:        {"tx_full", "the output port's queue did not take the packet"},
-	NoBuffer:      {"no_buffer", "no packet buffer left in the pool"},
-	PortDown:      {"port_down", "from or for a port that is plugged out, or that policy does not know yet"},
+	Runt:                {"runt", "frame shorter than the headers it claims to have"},
+	IPVersion:           {"ip_version", "IP version field contradicts the EtherType"},
+	IPHeader:            {"ip_header", "IPv4 header length below 20 bytes or beyond the packet (W21)"},
+	IPLength:            {"ip_length", "IP length beyond the frame or below the header (W21)"},
+	IPv6Extension:       {"ipv6_extension", "IPv6 extension headers malformed or more than are followed"},
+	VLANTags:            {"vlan_tags", "more than two VLAN tags"},
+	MultiSegment:        {"multi_segment", "packet of several buffer segments where one is required"},
+	ChecksumUnsupported: {"checksum_unsupported", "its checksum was left to be done, and is not one of TCP or UDP (R23)"},
+	GSOUnsupported:      {"gso_unsupported", "it was left to be cut, and cannot be: not plain data of TCP or UDP, or into more pieces than anyone needs (M12, O9)"},
+	TxFull:              {"tx_full", "the output port's queue did not take the packet"},
+	NoBuffer:            {"no_buffer", "no packet buffer left in the pool"},
+	PortDown:            {"port_down", "from or for a port that is plugged out, or that policy does not know yet"},
 
 	PortNoVSID:     {"port_no_vsid", "frame from a VM port without a VSID: not virtualized (L1)"},
 	SourceMAC:      {"source_mac", "source MAC is not the port's (L2)"},

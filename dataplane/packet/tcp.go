@@ -42,6 +42,9 @@ const (
 	TCPRst uint8 = 1 << 2
 	TCPPsh uint8 = 1 << 3
 	TCPAck uint8 = 1 << 4
+	TCPUrg uint8 = 1 << 5
+	TCPEce uint8 = 1 << 6
+	TCPCwr uint8 = 1 << 7
 )
 
 // TCPFields are the values of a header without options.
@@ -81,6 +84,8 @@ func (b TCP) Urgent() uint16   { return binary.BigEndian.Uint16(b[tcpUrgent:]) }
 
 func (b TCP) SetSrcPort(v uint16)  { binary.BigEndian.PutUint16(b[tcpSrcPort:], v) }
 func (b TCP) SetDstPort(v uint16)  { binary.BigEndian.PutUint16(b[tcpDstPort:], v) }
+func (b TCP) SetSeq(v uint32)      { binary.BigEndian.PutUint32(b[tcpSeq:], v) }
+func (b TCP) SetFlags(v uint8)     { b[tcpFlags] = v }
 func (b TCP) SetChecksum(v uint16) { binary.BigEndian.PutUint16(b[tcpChecksum:], v) }
 
 // Kinds of options.

@@ -1,0 +1,166 @@
+// Package offload does in software what a frame's sender left to a network card and
+// no card will do: transport checksums (Finish), cutting (Segmenter), and, towards
+// a guest that takes long frames, putting together (Coalescer).
+//
+//	frame of a VM ──► Read ──► Pending ─┬─► Delegate ──► the device does it
+//	                                    ├─► Fit ──► mode.Egress ──► Segmenter ──► frames on the wire
+//	                                    └─► Finish ──► the same frame
+//	frames for a VM ──► Coalescer ──► one long frame, with what Delegate says
+//
+// What virtio calls a frame with its checksum still to be done has in the checksum
+// field the sum of the pseudo-header, not complemented, with the length of the whole
+// frame's transport part, however often it is to be cut (R23). That is what is read
+// and what is written here. Drivers that want another seed make it themselves, of
+// the flags, when a burst is prepared (rte_eth_tx_prepare, O22).
+//
+// UDP is cut into IP fragments, since that is what the flag means in DPDK 22.11 and
+// what its vhost offers a guest (VIRTIO_NET_F_HOST_UFO). Segments with UDP headers
+// of their own (HOST_USO) no guest can ask of it.
+//
+// Floor 1. Everything is a function of the frame: no port but its pool, no policy.
+package offload
+
+import (
+	"paca/dataplane/count"
+	"paca/dataplane/mbuf"
+	"paca/dataplane/packet"
+)
+
+// Kind is what is left to do.
+type Kind uint8
+
+const (
+	Nothing      Kind = iota
+	Checksum          // complete the checksum of TCP or UDP
+	TCPSegments       // that, of segments with Size bytes of payload
+	UDPFragments      // that, then IP fragments with Size bytes of payload, UDP's header counted
+)
+
+// Pending is what a frame still needs.
+type Pending struct {
+	Kind Kind
+	Size uint16 // of one piece in bytes
+}
+
+// Read says what a received frame needs, by the flags of vhost's and virtio's
+// drivers (the former without legacy-ol-flags). ParseHead has accepted it.
+func Read(m *mbuf.Mbuf, l *packet.Layout) (Pending, count.Reason) {
+	flags := m.Flags()
+	long := flags&mbuf.RxLRO != 0
+	if !long && flags&mbuf.RxL4ChecksumMask != mbuf.RxL4ChecksumNone {
+		return Pending{}, count.Kept
+	}
+	known := l.L4 != 0 && l.Flags&packet.IsFragment == 0 && (l.Proto == packet.ProtoTCP || l.Proto == packet.ProtoUDP)
+	switch {
+	case !long && known:
+		return Pending{Kind: Checksum}, count.Kept
+	case !long:
+		return Pending{}, count.ChecksumUnsupported
+	case !known || flags&mbuf.RxL4ChecksumMask != mbuf.RxL4ChecksumNone:
+		return Pending{}, count.GSOUnsupported
+	}
+	p := Pending{Kind: TCPSegments, Size: m.TxOffload().SegmentSize}
+	if l.Proto == packet.ProtoUDP {
+		p.Kind = UDPFragments
+	}
+	if p.Size == 0 {
+		return Pending{}, count.GSOUnsupported
+	}
+	return p, count.Kept
+}
+
+// Fit is p with pieces so small that no IP packet is longer than limit bytes, outer
+// headers not counted; false if the headers alone are (M12). frame begins with the
+// Ethernet header that l counts from, and may be the first segment only. Whether a
+// frame that is not to be cut fits is not asked here.
+func (p Pending) Fit(frame []byte, l *packet.Layout, limit int) (Pending, bool) {
+	room := limit - int(l.L4-l.L3)
+	switch p.Kind {
+	case TCPSegments:
+		room -= packet.TCP(frame[l.L4:]).HeaderLen()
+	case UDPFragments:
+		if l.EtherType == packet.EtherTypeIPv6 {
+			room -= packet.IPv6FragmentLen
+		}
+		room &^= 7
+	default:
+		return p, true
+	}
+	if room <= 0 {
+		return p, false
+	}
+	p.Size = uint16(min(int(p.Size), room))
+	return p, true
+}
+
+// Pieces is how many frames a frame becomes; it uses up as many identifications of
+// the outer IPv4 header (O9).
+func (p Pending) Pieces(frame []byte, l *packet.Layout) int {
+	payload, size := end(frame, l)-int(l.L4), int(p.Size)
+	switch p.Kind {
+	case TCPSegments:
+		payload -= packet.TCP(frame[l.L4:]).HeaderLen()
+	case UDPFragments:
+		if payload > size {
+			size &^= 7
+		}
+	default:
+		return 1
+	}
+	if size <= 0 || payload <= 0 {
+		return 1
+	}
+	return (payload + size - 1) / size
+}
+
+// end is one past the network packet, also where that is behind the first segment.
+func end(frame []byte, l *packet.Layout) int {
+	if l.Flags&packet.Partial == 0 {
+		return int(l.End)
+	}
+	if l.EtherType == packet.EtherTypeIPv4 {
+		return int(l.L3) + int(packet.IPv4(frame[l.L3:]).TotalLen())
+	}
+	return int(l.L3) + packet.IPv6Len + int(packet.IPv6(frame[l.L3:]).PayloadLen())
+}
+
+// Delegate leaves what is pending to the device (O28): it sets the flags and lengths
+// of a frame without outer header. It reports false, and sets nothing, for headers
+// longer than the device can be told of.
+func Delegate(m *mbuf.Mbuf, l *packet.Layout, p Pending) bool {
+	flags := m.Flags() & mbuf.TxVLAN
+	if p.Kind == Nothing {
+		m.SetFlags(flags)
+		return true
+	}
+	o := mbuf.TxOffload{L2Len: uint8(l.L3), L3Len: l.L4 - l.L3}
+	if l.Proto == packet.ProtoTCP {
+		flags |= mbuf.TxTCPChecksum
+		o.L4Len = uint8(packet.TCP(m.Data()[l.L4:]).HeaderLen())
+	} else {
+		flags |= mbuf.TxUDPChecksum
+		o.L4Len = packet.UDPLen
+	}
+	if l.EtherType == packet.EtherTypeIPv4 {
+		flags |= mbuf.TxIPv4
+	} else {
+		flags |= mbuf.TxIPv6
+	}
+	switch p.Kind {
+	case TCPSegments:
+		flags |= mbuf.TxTCPSegment
+	case UDPFragments:
+		flags |= mbuf.TxUDPSegment
+	}
+	if p.Kind != Checksum {
+		o.SegmentSize = p.Size
+		if l.EtherType == packet.EtherTypeIPv4 {
+			flags |= mbuf.TxIPChecksum // of every piece
+		}
+	}
+	if !m.SetTxOffload(o) {
+		return false
+	}
+	m.SetFlags(flags)
+	return true
+}
