@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 
@@ -14,9 +13,16 @@ import (
 // receives (A20, W18): a report for each when it joins, again soon after, and then
 // before any router forgets (RFC 2236 8.10, RFC 2710 7.10: 260 s).
 type membership struct {
-	joined []netip.Addr
-	next   time.Time // of the reports; zero: there are no groups
+	joined []join
+	next   time.Time // of the reports; zero: there are none
 	again  bool
+}
+
+// join is a group on one link: the VLAN of a port where PAs of its family are that
+// nobody else has (P14).
+type join struct {
+	port   uint16
+	report packet.ReportFrame
 }
 
 const (
@@ -24,29 +30,41 @@ const (
 	reportEvery = 60 * time.Second
 )
 
+// joins are those of f.
+func joins(f *fib.FIB) (all []join) {
+	for _, g := range f.PAGroups() {
+		first := len(all)
+		for i := range f.PAs {
+			pa := &f.PAs[i]
+			if pa.Port == fib.None || pa.Duplicate || pa.V6 != g.Is6() {
+				continue
+			}
+			same := func(j join) bool { return j.port == pa.Port && j.report.VLAN == pa.VLAN }
+			if !slices.ContainsFunc(all[first:], same) {
+				all = append(all, join{pa.Port, packet.ReportFrame{SrcMAC: pa.MAC, VLAN: pa.VLAN, Src: pa.IP(), Group: g}})
+			}
+		}
+	}
+	return all
+}
+
 // tick sends the reports that are due and says when the next are.
 func (m *membership) tick(now time.Time, f *fib.FIB, send func(port uint16, frame []byte)) time.Time {
-	groups := f.PAGroups()
+	joined := joins(f)
 	switch {
-	case len(groups) == 0:
+	case len(joined) == 0:
 		*m = membership{}
 		return m.next
-	case !slices.Equal(groups, m.joined):
-		m.joined, m.again = groups, true
+	case !slices.Equal(joined, m.joined):
+		m.joined, m.again = joined, true
 	case now.Before(m.next):
 		return m.next
 	default:
 		m.again = false
 	}
-	for _, g := range groups {
-		for i := range f.PAs {
-			pa := &f.PAs[i]
-			if pa.Port == fib.None || pa.V6 != g.Is6() {
-				continue
-			}
-			var room [worker.MaxControlFrame]byte
-			send(pa.Port, packet.AppendReport(room[:0], &packet.ReportFrame{SrcMAC: pa.MAC, VLAN: pa.VLAN, Src: pa.IP(), Group: g}))
-		}
+	for i := range joined {
+		var room [worker.MaxControlFrame]byte
+		send(joined[i].port, packet.AppendReport(room[:0], &joined[i].report))
 	}
 	m.next = now.Add(reportEvery)
 	if m.again {

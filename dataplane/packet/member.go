@@ -10,7 +10,7 @@ import (
 type ReportFrame struct {
 	SrcMAC MAC
 	VLAN   uint16     // 0: untagged
-	Src    netip.Addr // of the group's family
+	Src    netip.Addr // of an IPv4 report
 	Group  netip.Addr
 }
 
@@ -33,7 +33,8 @@ func MulticastMAC(group netip.Addr) MAC {
 
 // AppendReport appends an IGMPv2 report (RFC 2236) or an MLDv1 one (RFC 2710), as a
 // whole frame to the group it is of. Both have hop limit 1 and the router alert
-// option (RFC 2113, RFC 2711).
+// option (RFC 2113, RFC 2711). An MLD report is from the link-local address of
+// SrcMAC: routers and switches ignore one from any other (RFC 2710 3, RFC 3590).
 func AppendReport(dst []byte, r *ReportFrame) []byte {
 	mac := MulticastMAC(r.Group)
 	dst = append(append(dst, mac[:]...), r.SrcMAC[:]...)
@@ -56,7 +57,7 @@ func AppendReport(dst []byte, r *ReportFrame) []byte {
 	}
 	dst = binary.BigEndian.AppendUint16(dst, EtherTypeIPv6)
 	dst = append(dst, 0x60, 0, 0, 0, 0, 32, 0, 1) // hop-by-hop options
-	src, group := r.Src.As16(), r.Group.As16()
+	src, group := linkLocal(r.SrcMAC), r.Group.As16()
 	dst = append(append(dst, src[:]...), group[:]...)
 	dst = append(dst, ProtoICMPv6, 0, 5, 2, 0, 0, 1, 0)
 	dst = append(dst, mldReport, 0, 0, 0, 0, 0, 0, 0)
@@ -64,4 +65,9 @@ func AppendReport(dst []byte, r *ReportFrame) []byte {
 	msg := dst[at+IPv6Len+8:]
 	binary.BigEndian.PutUint16(msg[2:], Checksum(msg, PseudoHeader6(src, group, ProtoICMPv6, uint32(len(msg)))))
 	return dst
+}
+
+// linkLocal is the link-local address of a MAC's modified EUI-64 (RFC 4291 2.5.6).
+func linkLocal(m MAC) [16]byte {
+	return [16]byte{0: 0xfe, 1: 0x80, 8: m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]}
 }

@@ -30,9 +30,12 @@ func TestA20_W18MembershipReports(t *testing.T) {
 			t.Errorf("IGMP %+v", igmp)
 		}
 
-		r.Src, r.Group = netip.MustParseAddr("2001:db8:1::10"), netip.MustParseAddr("ff05::1:2")
+		r.Src, r.Group = netip.Addr{}, netip.MustParseAddr("ff05::1:2")
 		p = decode(t, AppendReport(nil, &r))
 		six := layer[*layers.IPv6](t, p)
+		if src := six.SrcIP.String(); src != "fe80::ff:fe00:10a" { // RFC 2710 3: link-local, or not heard
+			t.Errorf("from %s", src)
+		}
 		if six.HopLimit != 1 || six.HopByHop == nil || len(six.HopByHop.Options) == 0 || six.HopByHop.Options[0].OptionType != 5 {
 			t.Errorf("IPv6 %+v", six)
 		}
