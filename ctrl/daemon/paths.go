@@ -30,7 +30,7 @@ func (c *control) heardICMP(now time.Time, p *worker.ControlFrame) {
 	if c.test != nil && c.test.port == p.Port && c.test.hear(now, frame, &l) {
 		return
 	}
-	src, dst, mtu, ok := packet.ParseTooBig(frame, &l)
+	src, dst, size, mtu, ok := packet.ParseTooBig(frame, &l)
 	if !ok {
 		return
 	}
@@ -39,7 +39,7 @@ func (c *control) heardICMP(now time.Time, p *worker.ControlFrame) {
 	if own == nil || !behind(f, quotedVSID(frame, &l), dst) {
 		return
 	}
-	changed, evicted := c.paths.TooBig(now, dst, mtu, int(f.Ports[p.Port].MTU))
+	changed, evicted := c.paths.TooBig(now, dst, size, mtu, int(f.Ports[p.Port].MTU))
 	if evicted.IsValid() {
 		c.pathMTU(evicted, 0)
 	}

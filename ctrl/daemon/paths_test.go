@@ -57,8 +57,8 @@ func TestM10_M11WhoIsBelieved(t *testing.T) {
 	}{
 		{"a router", tooBig(benchPA, farPA, packet.ProtoGRE, 6001, 1400), 1400 - 42},
 		{"a router that tells no MTU", tooBig(benchPA, farPA, packet.ProtoGRE, 6001, 0), 1492 - 42},
-		{"M11: the least there is", tooBig(benchPA, farPA, packet.ProtoGRE, 6001, 68), 68 - 42},
-		{"M11: less than that", tooBig(benchPA, farPA, packet.ProtoGRE, 6001, 67), unknown},
+		{"M11: the least there is", tooBig(benchPA, farPA, packet.ProtoGRE, 6001, 576), 576 - 42},
+		{"M11: less than that", tooBig(benchPA, farPA, packet.ProtoGRE, 6001, 575), unknown},
 		{"as much as the port carries", tooBig(benchPA, farPA, packet.ProtoGRE, 6001, 1500), unknown},
 		{"about a PA nobody knows", tooBig(benchPA, stranger, packet.ProtoGRE, 6001, 1400), unknown},
 		{"about a VSID nobody knows", tooBig(benchPA, farPA, packet.ProtoGRE, 6002, 1400), unknown},
@@ -123,5 +123,18 @@ func TestM11AgedAndFew(t *testing.T) {
 	}
 	if got := b.limit(); got != 0xffff {
 		t.Errorf("limit %d after ten minutes", got)
+	}
+}
+
+// However many packets are under way to a hop that tells no MTU, one step is taken.
+func TestM10OldRouterManyAtOnce(t *testing.T) {
+	b := ready(t)
+	for range 5 {
+		b.tell(0, tooBig(benchPA, farPA, packet.ProtoGRE, 6001, 0)) // each of 1500 bytes
+		b.now = b.now.Add(time.Millisecond)
+	}
+	b.pass(200 * time.Millisecond)
+	if got := b.limit(); got != 1492-42 {
+		t.Errorf("limit %d", got)
 	}
 }

@@ -30,22 +30,27 @@ const (
 	pathAge  = 10 * time.Minute // M11
 	maxPaths = 4096
 
-	minMTU4 = 68   // RFC 791
 	minMTU6 = 1280 // RFC 8200
+
+	// RFC 791 lets a hop carry as little as 68, but with 42 bytes of it taken by the
+	// outer headers, guests could not be told of that (RFC 1191: 68 at least), and who
+	// forges it would have each of their packets cut into dozens. 576 is what every
+	// IPv4 host takes; links of less are long gone, kernels believe no less than 552.
+	minMTU4 = 576
 )
 
 // plateaus are the MTUs that networks have, for routers that tell none (RFC 1191
-// 7.1).
-var plateaus = [...]int{32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, minMTU4}
+// 7.1), down to the floor.
+var plateaus = [...]int{32000, 17914, 8166, 4352, 2002, 1492, 1006, minMTU4}
 
 // NewPaths makes an empty Paths.
 func NewPaths() *Paths { return &Paths{paths: map[netip.Addr]Path{}} }
 
-// TooBig takes in that a packet to pa was too big for a hop that carries at most
-// mtu bytes, 0 if it did not say. port is the MTU of the port towards it: no path
+// TooBig takes in that a packet of size bytes to pa was too big for a hop that carries
+// at most mtu bytes, 0 if it did not say. port is the MTU of the port towards it: no path
 // carries more. It reports whether the path's MTU is another now. When there are too
 // many paths, the one told longest ago gives way and is returned.
-func (p *Paths) TooBig(now time.Time, pa netip.Addr, mtu, port int) (changed bool, evicted netip.Addr) {
+func (p *Paths) TooBig(now time.Time, pa netip.Addr, size, mtu, port int) (changed bool, evicted netip.Addr) {
 	known, ok := p.paths[pa]
 	current := port
 	if ok {
@@ -56,8 +61,10 @@ func (p *Paths) TooBig(now time.Time, pa netip.Addr, mtu, port int) (changed boo
 		floor = minMTU6
 	}
 	if mtu == 0 && pa.Is4() {
-		below := slices.IndexFunc(plateaus[:], func(plateau int) bool { return plateau < current })
-		if below < 0 {
+		// The next plateau below the packet, if it is none from before what is known
+		// now: of many that are under way at once, one counts (RFC 1191 5).
+		below := slices.IndexFunc(plateaus[:], func(plateau int) bool { return plateau < size })
+		if below < 0 || size > current {
 			return false, evicted
 		}
 		mtu = plateaus[below]

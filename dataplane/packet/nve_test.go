@@ -279,7 +279,7 @@ func TestM10_M13_N6NoAllocations(t *testing.T) {
 		var l Layout
 		for i, frame := range frames {
 			Parse(frame, &l)
-			_, _, _, tooBig := ParseTooBig(frame, &l)
+			_, _, _, _, tooBig := ParseTooBig(frame, &l)
 			_, nve := ParseNVE(frame, &l)
 			for _, is := range []bool{tooBig, nve, IsNVE(frame, &l), ClampMSS(frame, &l, uint16(1400-i-found%1000)), DHCPClient(frame, &l), DHCPServer(frame, &l), RouterMessage(frame, &l)} {
 				if is {

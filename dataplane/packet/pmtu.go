@@ -10,10 +10,10 @@ const (
 
 // ParseTooBig reads "fragmentation needed" or "packet too big" in a frame that
 // Parse accepted, if it is about an NVGRE packet that its receiver sent: from src
-// to dst, where the next hop takes no IP packet longer than mtu bytes (M10). mtu
-// is 0 where an old router does not say (RFC 1191 5). ok is false for any other
-// message, a damaged one, and an mtu that no path has (M11).
-func ParseTooBig(frame []byte, l *Layout) (src, dst netip.Addr, mtu int, ok bool) {
+// to dst, size bytes long, where the next hop takes no IP packet longer than mtu bytes
+// (M10). mtu is 0 where an old router does not say (RFC 1191 5). ok is false for any
+// other message, a damaged one, and an mtu that no path has (M11).
+func ParseTooBig(frame []byte, l *Layout) (src, dst netip.Addr, size, mtu int, ok bool) {
 	if l.L4 == 0 || l.Flags&IsFragment != 0 {
 		return
 	}
@@ -26,9 +26,9 @@ func ParseTooBig(frame []byte, l *Layout) (src, dst netip.Addr, mtu int, ok bool
 		if icmp.Type() != ICMPv4Unreachable || icmp.Code() != ICMPv4FragmentationNeeded || mtu != 0 && mtu < MinMTU4 ||
 			!VerifyIPv4(ip) || Checksum(msg, 0) != 0 ||
 			!isNVGRE(quotedGRE(quote)) || quote.Version() != 4 || quote.SrcU32() != ip.DstU32() {
-			return src, dst, 0, false
+			return src, dst, 0, 0, false
 		}
-		return quote.Src(), quote.Dst(), mtu, true
+		return quote.Src(), quote.Dst(), int(quote.TotalLen()), mtu, true
 	case l.EtherType == EtherTypeIPv6 && l.Proto == ProtoICMPv6:
 		ip, icmp := IPv6(frame[l.L3:]), ICMPv6(msg)
 		quote := IPv6(msg[ICMPLen:])
@@ -36,9 +36,9 @@ func ParseTooBig(frame []byte, l *Layout) (src, dst netip.Addr, mtu int, ok bool
 		if icmp.Type() != ICMPv6PacketTooBig || mtu < MinMTU6 ||
 			Checksum(msg, PseudoHeader6(ip.Src(), ip.Dst(), ProtoICMPv6, uint32(len(msg)))) != 0 ||
 			!isNVGRE(quotedGRE(quote)) || quote.Version() != 6 || quote.Src() != ip.Dst() {
-			return src, dst, 0, false
+			return src, dst, 0, 0, false
 		}
-		return quote.SrcAddr(), quote.DstAddr(), mtu, true
+		return quote.SrcAddr(), quote.DstAddr(), IPv6Len + int(quote.PayloadLen()), mtu, true
 	}
 	return
 }

@@ -111,19 +111,19 @@ func TestM10_M11ParseTooBig(t *testing.T) {
 		if f := Parse(tt.frame, &l); f != OK {
 			t.Fatalf("%s: Parse = %v", tt.name, f)
 		}
-		src, dst, mtu, ok := ParseTooBig(tt.frame, &l)
+		src, dst, size, mtu, ok := ParseTooBig(tt.frame, &l)
 		if tt.mtu < 0 {
-			if ok || mtu != 0 || src.IsValid() || dst.IsValid() {
+			if ok || size != 0 || mtu != 0 || src.IsValid() || dst.IsValid() {
 				t.Errorf("%s: %v to %v, %d, %v", tt.name, src, dst, mtu, ok)
 			}
 			continue
 		}
-		from, to := "192.168.1.10", "192.168.2.20"
+		from, to, long := "192.168.1.10", "192.168.2.20", len(v4)
 		if l.EtherType == EtherTypeIPv6 {
-			from, to = "2001:db8:1::10", "2001:db8:2::20"
+			from, to, long = "2001:db8:1::10", "2001:db8:2::20", len(v6)
 		}
-		if !ok || mtu != tt.mtu || src.String() != from || dst.String() != to {
-			t.Errorf("%s: %v to %v, %d, %v; want %s to %s, %d", tt.name, src, dst, mtu, ok, from, to, tt.mtu)
+		if !ok || mtu != tt.mtu || size != long || src.String() != from || dst.String() != to {
+			t.Errorf("%s: %v to %v, %d of %d, %v; want %s to %s, %d of %d", tt.name, src, dst, mtu, size, ok, from, to, tt.mtu, long)
 		}
 	}
 }
@@ -182,8 +182,8 @@ func FuzzParseTooBig(f *testing.F) {
 		}
 		frame = bytes.Clone(frame)
 		sealed := seal && sealICMP(frame, &l) // else few inputs get past the checksum
-		src, dst, mtu, ok := ParseTooBig(frame, &l)
-		if !ok && (mtu != 0 || src.IsValid() || dst.IsValid()) || ok && !sealed && seal {
+		src, dst, size, mtu, ok := ParseTooBig(frame, &l)
+		if !ok && (size != 0 || mtu != 0 || src.IsValid() || dst.IsValid()) || ok && !sealed && seal {
 			t.Fatalf("ParseTooBig(%x) = %v, %v, %d, %v", frame, src, dst, mtu, ok)
 		}
 		if !sealed {
