@@ -109,6 +109,7 @@ func (h *scrape) Provider() metrics.Provider {
 		PathMTUs:   c.paths.Len(),
 	}
 	p.NoticesTold, p.NoticesLost = h.notices.counts()
+	p.NoticesLost += c.unsaid
 	for _, a := range c.table.Addresses() {
 		p.Addresses[a.State.String()]++
 	}

@@ -52,7 +52,8 @@ type control struct {
 	asking    buckets[uint16] // DHCP, by port
 	learning  buckets[uint16] // CAs, by port
 	leases    leases
-	noticed   recent[server.Notice]
+	noticed   map[server.NoticeKind]*recent[server.Notice]
+	unsaid    uint64 // notices for which noticed had no room (E10)
 	logged    bucket
 	whispered bucket
 }
@@ -74,6 +75,7 @@ func newControl(f *atomic.Pointer[fib.FIB], log *slog.Logger, cfg neigh.Config, 
 		facts:     newFacts(),
 		nve:       newNVE(),
 		leases:    leases{},
+		noticed:   map[server.NoticeKind]*recent[server.Notice]{},
 	}
 }
 

@@ -310,15 +310,24 @@ func (c *control) quietly(now time.Time, what string, args ...any) {
 // tellPause is how long a notice is not repeated.
 const tellPause = time.Second
 
-// notice publishes a notice of what frames made us see, and reports whether it was
-// new. The caller holds c.mu.
-func (c *control) notice(now time.Time, n server.Notice) bool {
-	if c.noticed.again(now, n, tellPause) {
-		return false
+// notice publishes a notice of what frames made us see, unless it was told lately. One
+// kind has no more room for what a guest can make us say than another: a scan of
+// addresses must not hide that a VM moved. What there is no room for is lost. The
+// caller holds c.mu.
+func (c *control) notice(now time.Time, n server.Notice) {
+	told := c.noticed[n.Kind]
+	if told == nil {
+		told = &recent[server.Notice]{}
+		c.noticed[n.Kind] = told
 	}
-	n.Time = now
-	c.notify(n)
-	return true
+	switch again, room := told.again(now, n, tellPause); {
+	case again:
+	case !room:
+		c.unsaid++
+	default:
+		n.Time = now
+		c.notify(n)
+	}
 }
 
 // vmPort is the port of a VM in a virtual subnet, nil if the index is none's.

@@ -25,6 +25,8 @@ type nve struct {
 	sentTo buckets[netip.Addr] // by PA
 	sent   bucket
 	heard  buckets[netip.Addr]
+	acted  recent[redirect]
+	acts   bucket
 	mode   *nvgre.NVGRE // puts the outer header on
 	buffer [1]*mbuf.Mbuf
 
@@ -293,10 +295,14 @@ func (c *control) heardNVE(now time.Time, p *worker.ControlFrame) {
 	if m.Kind == packet.NVERedirect {
 		n.Kind, n.NewPA = server.Redirect, m.Dst
 	}
-	if !c.notice(now, n) || !c.nve.act || m.Kind != packet.NVERedirect {
+	c.notice(now, n)
+	if !c.nve.act || m.Kind != packet.NVERedirect {
 		return
 	}
 	r := redirect{vnic{policy.VSID(m.VSID), m.MAC}, m.CA, t.src, m.Dst}
+	if again, _ := c.nve.acted.again(now, r, tellPause); again || !c.nve.acts.take(now, nveInAll) {
+		return
+	}
 	c.propose(proposal{vnic: r.vnic, decide: r.decide})
 }
 

@@ -484,6 +484,29 @@ func TestN10_N11_N12_E11Heard(t *testing.T) {
 	}
 }
 
+// VMs that look for everybody fill no room but their own: a REDIRECT is told and acted
+// on all the same, and what is not told is counted.
+func TestN12_E10_E11ScanHidesNothing(t *testing.T) {
+	x := newExchange(t, neighbors())
+	x.nve.act = true
+	for i := range maxKeys + 44 {
+		x.hand(1, worker.Miss, tenant(packet.MAC{2, 8}, "10.1.1.11", fmt.Sprintf("10.2.%d.%d", i/250, i%250), 9))
+	}
+	if n := len(x.words()); n != maxKeys || x.unsaid != 44 {
+		t.Errorf("told %d, %d are lost", n, x.unsaid)
+	}
+	h := host{control: x.control}
+	if n := (*scrape)(&h).Provider().NoticesLost; n != 44 {
+		t.Errorf("%d notices are counted as lost", n)
+	}
+	m := packet.NVEFields{Kind: packet.NVERedirect, Src: elsePA, Dst: netip.MustParseAddr("192.168.4.40")}
+	f := said(t, elsePA, 6001, m, tenant(movedMAC, "10.1.1.11", "10.1.1.13", 9), 6001)
+	x.hand(0, worker.NVE, f)
+	if told, proposed := len(x.words()), len(x.proposals); told != 1 || proposed != 1 {
+		t.Errorf("REDIRECT: %d told, %d acted on", told, proposed)
+	}
+}
+
 // With act, all records of the VM that lived behind the PA which spoke move, in one
 // set, and no others.
 func TestN7_N12_L40Acts(t *testing.T) {

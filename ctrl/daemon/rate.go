@@ -56,21 +56,21 @@ func (b *buckets[K]) take(now time.Time, k K, r rate) bool {
 // recent remembers what was said lately.
 type recent[K comparable] struct{ at map[K]time.Time }
 
-// again says whether k was said within the pause, or too much else was; if not, it
-// is now.
-func (r *recent[K]) again(now time.Time, k K, pause time.Duration) bool {
+// again says whether k was said within the pause; if not, it is now, unless there is no
+// room to remember it.
+func (r *recent[K]) again(now time.Time, k K, pause time.Duration) (again, room bool) {
 	if last, said := r.at[k]; said && now.Sub(last) < pause {
-		return true
+		return true, true
 	}
 	if len(r.at) >= maxKeys {
 		maps.DeleteFunc(r.at, func(_ K, last time.Time) bool { return now.Sub(last) >= pause })
 		if len(r.at) >= maxKeys {
-			return true
+			return false, false
 		}
 	}
 	if r.at == nil {
 		r.at = map[K]time.Time{}
 	}
 	r.at[k] = now
-	return false
+	return false, true
 }

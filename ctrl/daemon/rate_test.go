@@ -53,12 +53,21 @@ func TestRecentIsBounded(t *testing.T) {
 	now := time.Unix(1000, 0)
 	var r recent[int]
 	for k := range 10 * maxKeys {
-		if got, want := r.again(now, k, time.Second), k >= maxKeys; got != want {
-			t.Fatalf("%d: again %v", k, got)
+		if again, room := r.again(now, k, time.Second); again || room != (k < maxKeys) {
+			t.Fatalf("%d: again %v, room %v", k, again, room)
 		}
 	}
-	if !r.again(now.Add(999*time.Millisecond), 0, time.Second) || r.again(now.Add(time.Second), 0, time.Second) || r.again(now.Add(time.Second), -1, time.Second) {
-		t.Error("the pause is not kept")
+	for _, c := range []struct {
+		k           int
+		after       time.Duration
+		again, room bool
+	}{
+		{0, 999 * time.Millisecond, true, true}, {-1, 999 * time.Millisecond, false, false},
+		{0, time.Second, false, true}, {-1, time.Second, false, true}, {-1, time.Second, true, true},
+	} {
+		if again, room := r.again(now.Add(c.after), c.k, time.Second); again != c.again || room != c.room {
+			t.Errorf("%d after %v: again %v, room %v", c.k, c.after, again, room)
+		}
 	}
 	if len(r.at) > maxKeys {
 		t.Errorf("%d remembered", len(r.at))
