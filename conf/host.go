@@ -93,7 +93,7 @@ type Port struct {
 	DHCPGuard      bool
 	RouterGuard    bool
 	DynamicIPLimit uint32 // CAs that may be learned from it
-	StormLimit     uint32 // broadcast and multicast frames per second; 0 = any number
+	StormLimit     uint32 // packets per second that its broadcasts and multicasts become; 0 = any number
 
 	Uplink string // role host only: name of an uplink; "" = the only one (W20)
 

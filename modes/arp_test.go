@@ -279,3 +279,13 @@ func TestA1_L3_G5GatewayAsksFromOutside(t *testing.T) {
 	r.dropped(r.trip(blue1, solicit(asker, asker.v6, "fd00:1::1")), blue1, 1, count.SourceCA)
 	r.balance(0)
 }
+
+// Neighbors are sought in the own subnet alone: what one says to one in another, asked
+// or not, goes nowhere (A6), and is not taken from there.
+func TestA6_A22NoNeighborsElsewhere(t *testing.T) {
+	other := vm{macBlue2, "10.1.2.12", ""}
+	r := newRig(t, testPolicy(), nvgre.Config{})
+	r.dropped(r.trip(blue1, arpReply(vmBlue1, vmBlue1.v4, other, fib.DefaultRouterMAC)), blue1, 1, count.ARPUnknown)
+	r.dropped(r.trip(uplink, tunnel(6001, "192.168.2.20", paHere, arpReply(other, other.v4, vmBlue1, vmBlue1.mac))), uplink, 1, count.InnerSpoofed)
+	r.balance(0)
+}

@@ -57,7 +57,6 @@ func TestA16LearnedFromARPAndND(t *testing.T) {
 		{"announcement", announce},
 		{"announcement by a reply", arpReply(vmFresh, vmFresh.v4, vmFresh, packet.Broadcast)},
 		{"reply", arpReply(vmFresh, vmFresh.v4, vmServer, vmServer.mac)},
-		{"of another VM's CA", arpReply(vmFresh, vmServer.v4, vmServer, vmServer.mac)}, // the control plane decides
 		{"solicitation", solicit(vmFresh, vmFresh.v6, vmServer.v6)},
 		{"unicast solicitation", probe(vmFresh, vmServer.v6, vmServer.mac)},
 		{"advertisement", advertise(vmFresh, vmFresh.v6, vmServer.v6, vmServer.mac, packet.NDSolicited)},
@@ -78,6 +77,8 @@ func TestA16LearnedFromARPAndND(t *testing.T) {
 	}{
 		{"of a VM with records", blue1, arpRequest(vmBlue1, vmBlue2.v4, packet.Broadcast), count.Kept},
 		{"spoofed by a VM with records", blue1, arpRequest(vm{macBlue1, "10.1.1.77", ""}, vmBlue2.v4, packet.Broadcast), count.SourceCA},
+		{"of another VM's CA", fresh, arpReply(vmFresh, vmServer.v4, vmServer, vmServer.mac), count.ARPSelf},
+		{"announcement of another VM's CA", fresh, arpRequest(vm{vmFresh.mac, vmServer.v4, ""}, vmServer.v4, packet.Broadcast), count.Kept}, // A7
 		{"spoofed MAC", fresh, arpRequest(vm{vmFresh2.mac, vmFresh.v4, ""}, vmServer.v4, packet.Broadcast), count.SourceMAC},
 		{"probe", fresh, solicit(vmFresh, "::", vmServer.v6), count.Kept},
 		{"link-local", fresh, advertise(vmFresh, "fe80::1", vmServer.v6, vmServer.mac, 0), count.SourceCA},

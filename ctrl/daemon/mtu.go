@@ -377,18 +377,18 @@ func (h *report) TestPath(ctx context.Context, pa, source netip.Addr, size int) 
 func (h *report) PathMTUs() []*pacav1.PathMTU {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
+	h.control.mu.Lock() // no newer version is made meanwhile, in places of f.Locals that are free
 	f, now := h.fib.Load(), time.Now()
-	if len(f.PAs) == 0 {
-		return nil
-	}
-	h.control.mu.Lock()
 	learned := maps.Collect(h.control.paths.All())
-	h.control.mu.Unlock()
 	senders := map[uint32]uint16{} // the PA that VMs of a virtual subnet send from, by VSID
 	for _, l := range f.Locals {
 		if l.Port != fib.None && int(l.Port) < len(f.Ports) {
 			senders[f.Ports[l.Port].VSID] = l.PA
 		}
+	}
+	h.control.mu.Unlock()
+	if len(f.PAs) == 0 {
+		return nil
 	}
 	type row struct {
 		pa netip.Addr

@@ -28,7 +28,7 @@ type noun struct {
 	columns  []column
 	row      func(proto.Message) []string
 	more     func(proto.Message) string // what verb show has beyond a line for each field; nil: nothing
-	examples map[string]string // by verb
+	examples map[string]string          // by verb
 }
 
 // field is one field of a noun's message.

@@ -119,7 +119,7 @@ var reasons = [NumReasons]struct{ name, help string }{
 	NDInvalid:      {"nd_invalid", "neighbor discovery message that RFC 4861 says to discard (A10)"},
 	NDSelf:         {"nd_self", "neighbor discovery of the VM's own CA: nothing to answer (A7)"},
 	NDUnknown:      {"nd_unknown", "neighbor solicitation for a CA without a record in the VSID: silence (A5)"},
-	Storm:          {"storm", "more broadcast and multicast frames per second than the port's storm_limit"},
+	Storm:          {"storm", "broadcasts and multicasts that would become more packets per second than the port's storm_limit"},
 	Broadcast:      {"broadcast", "broadcast that is not of the sender's own virtual subnet (A22, A24)"},
 	Multicast:      {"multicast", "multicast of a scope that does not leave its sender"},
 	NoReceiver:     {"no_receiver", "broadcast or multicast, and nobody else is in the virtual subnet (A21)"},

@@ -45,6 +45,7 @@ type Compiler struct {
 	groups  map[groupKey]uint32 // records of multicast PAs
 	places  map[uint32]uint32   // of Subnets in their pages, by VSID
 	spoofer map[uint32][]uint16 // ports that may spoof, by VSID
+	closed  map[vnic]bool       // whose port is not open
 	links
 
 	// What the control plane found out, and whether it is in fib.
@@ -338,7 +339,8 @@ func (c *Compiler) changeHop(rd uint32, p netip.Prefix, h customerHop, deleted b
 
 func (c *Compiler) changePorts(b *policy.Book, d Devices) {
 	was := c.fib.Ports
-	c.devices, c.ports, c.vnics, c.spoofer = maps.Clone(d), map[string]uint16{}, map[vnic]uint16{}, map[uint32][]uint16{}
+	c.devices, c.ports, c.vnics = maps.Clone(d), map[string]uint16{}, map[vnic]uint16{}
+	c.spoofer, c.closed = map[uint32][]uint16{}, map[vnic]bool{}
 	hosts := map[uint16]string{} // host ports, and their uplinks
 	n := 0
 	for _, dev := range d {
@@ -349,6 +351,7 @@ func (c *Compiler) changePorts(b *policy.Book, d Devices) {
 		p := o.(policy.Port)
 		dev, open := d[p.Name]
 		if !open {
+			c.closed[vnic{uint32(p.VSID), p.MAC}] = true
 			continue
 		}
 		c.ports[p.Name] = dev.Index
@@ -629,7 +632,7 @@ func (c *Compiler) finish(subnets map[policy.VSID]bool, ports, links bool, r Res
 
 	f.Locals = indexed(&c.locals, f.Locals, ports, func(l local) Local {
 		port, ok := c.vnics[l.vnic]
-		if spoofers := c.spoofer[l.vsid]; !ok && len(spoofers) == 1 {
+		if spoofers := c.spoofer[l.vsid]; !ok && len(spoofers) == 1 && !c.closed[l.vnic] {
 			port = spoofers[0] // whose VM has more MACs than the port tells (L31)
 		} else if !ok {
 			port = None

@@ -78,7 +78,7 @@ type Port struct {
 	Home4      uint16 // first IPv4 PA of this host that the VM's records name; None: none does
 	Home6      uint16 // likewise IPv6
 	Peer       uint16 // an uplink's host port, and a host port's uplink; None without one (W20)
-	StormLimit uint32 // broadcasts and multicasts per second from a VM; 0: any number
+	StormLimit uint32 // packets per second that broadcasts and multicasts from a VM become; 0: any number
 }
 
 // PortFlags are what a VM port may and may not do (L31).

@@ -245,7 +245,7 @@ type Port struct {
 	DHCPGuard      bool   // no DHCP server's messages
 	RouterGuard    bool   // no router advertisements or redirects
 	DynamicIPLimit uint32 // CAs that may be learned from it (A16); 0: none
-	StormLimit     uint32 // broadcast and multicast frames per second; 0: any number
+	StormLimit     uint32 // packets per second that its broadcasts and multicasts become; 0: any number
 
 	// Uplink is, for a Host port, the uplink whose other traffic it carries
 	// (W20); empty: the only one.

@@ -25,13 +25,16 @@ func ARP(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 	sender, target := binary.BigEndian.Uint32(s[:]), binary.BigEndian.Uint32(t[:])
 	unicast := !packet.Ethernet(frame).Dst().IsMulticast()
 	from := f.Lookup4(p.RD, sender)
-	if sender != 0 && !known(from, p) && mayLearn(f, p, false) {
+	if sender != 0 && unknown(from, p) && mayLearn(f, p, false) {
 		return Verdict{Drop: count.Learning, Learn: true} // A16
 	}
 
 	if arp.Op() == packet.ARPOpReply {
 		if !unicast || sender == target {
 			return drop(count.ARPSelf) // an announcement (A7)
+		}
+		if to := f.Lookup4(p.RD, target); to != nil && to.VSID != p.VSID {
+			return drop(count.ARPUnknown) // A6
 		}
 		return Verdict{Forward: true} // A8
 	}
@@ -102,8 +105,7 @@ func solicitation(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdi
 	carried := src != [16]byte{} && !linkLocal(src)
 	if carried {
 		switch from := f.Lookup6(p.RD, &src); {
-		case known(from, p):
-		case mayLearn(f, p, true):
+		case unknown(from, p) && mayLearn(f, p, true):
 			return Verdict{Drop: count.Learning, Learn: true} // A16
 		case owns(from, p):
 		case from == nil && isGateway(f, p, true):
@@ -121,6 +123,9 @@ func solicitation(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdi
 	case e.MAC == p.MAC:
 		return drop(count.NDSelf) // A7
 	case dst[0] != 0xff && carried && e.Flags&fib.RouterCA == 0:
+		if elsewhere(f, p, &dst) {
+			return drop(count.NDUnknown) // A6
+		}
 		return Verdict{Forward: true} // A8
 	}
 	na := answerNS(frame, l, target, e.MAC)
@@ -138,20 +143,31 @@ func advertisement(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verd
 		return drop(count.NDInvalid)
 	case hasLL && ll != p.MAC:
 		return drop(count.SourceMAC) // L2
-	case !linkLocal(target) && !known(f.Lookup6(p.RD, &target), p) && mayLearn(f, p, true):
+	case !linkLocal(target) && unknown(f.Lookup6(p.RD, &target), p) && mayLearn(f, p, true):
 		return Verdict{Drop: count.Learning, Learn: true} // A16
 	case packet.IPv6(frame[l.L3:]).Dst()[0] == 0xff:
 		return drop(count.NDSelf) // an announcement (A7)
 	case !owns(f.Lookup6(p.RD, &target), p):
 		return drop(count.SourceCA) // what ARP's sender is to L3: no VM speaks for another (A12)
 	}
+	if dst := packet.IPv6(frame[l.L3:]).Dst(); elsewhere(f, p, &dst) {
+		return drop(count.NDUnknown) // A6
+	}
 	return Verdict{Forward: true} // A8
 }
 
-// known says whether e is a record of the VM behind p as it should be: one that was
-// learned on the host that the VM came from is to be learned anew (L40).
-func known(e *fib.Entry, p *fib.Port) bool {
-	return owns(e, p) && e.Flags&(fib.Learned|fib.LocalVM) != fib.Learned
+// unknown says whether what the VM behind p says of a CA with record e is news: there
+// is none, or one that was learned, of another VM or on the host that this one came
+// from (A12, L40).
+func unknown(e *fib.Entry, p *fib.Port) bool {
+	return e == nil || e.Flags&fib.Learned != 0 && (!owns(e, p) || e.Flags&fib.LocalVM == 0)
+}
+
+// elsewhere says whether a CA is in another virtual subnet of the routing domain:
+// neighbors are not sought there (A6).
+func elsewhere(f *fib.FIB, p *fib.Port, ca *[16]byte) bool {
+	e := f.Lookup6(p.RD, ca)
+	return e != nil && e.VSID != p.VSID
 }
 
 // owns says whether e is a record of the VM behind p (L3).

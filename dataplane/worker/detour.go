@@ -211,7 +211,7 @@ func (w *Worker) reply(m *mbuf.Mbuf) {
 
 // consult gives a frame of a VM to the control plane, which answers it.
 func (w *Worker) consult(kind Kind, o *outbound) {
-	if !w.limits[w.in].punt.take(w.clock(), puntRate) || !w.punt(kind, o.m.Data()) {
+	if !w.limits[w.in].dhcp.take(w.clock(), puntRate) || !w.punt(kind, o.m.Data()) {
 		w.drop(o.m, count.ControlQueue)
 		return
 	}
@@ -220,7 +220,7 @@ func (w *Worker) consult(kind Kind, o *outbound) {
 
 // miss tells the control plane of a packet for a CA that policy does not know.
 func (w *Worker) miss(frame []byte) {
-	if w.limits[w.in].punt.take(w.clock(), puntRate) {
+	if w.limits[w.in].miss.take(w.clock(), puntRate) {
 		w.punt(Miss, frame)
 	}
 }
@@ -242,7 +242,7 @@ func (w *Worker) learnLease(f *fib.FIB, frame []byte, l *packet.Layout, ports []
 
 // puntFor tells the control plane of a frame to the VM behind a port (A16).
 func (w *Worker) puntFor(port uint16, frame []byte) {
-	if w.limits[port].punt.take(w.clock(), puntRate) {
+	if w.limits[port].lease.take(w.clock(), puntRate) {
 		w.punted = true
 		w.Punt.Push(port, Learn, frame)
 	}

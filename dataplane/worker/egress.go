@@ -128,7 +128,7 @@ func (w *Worker) disguised(p *fib.Port, frame []byte) *fib.Port {
 
 // answer does what respond says with a frame: true for one that goes on.
 func (w *Worker) answer(f *fib.FIB, p *fib.Port, o *outbound, v respond.Verdict) bool {
-	if v.Learn && w.limits[w.in].punt.take(w.clock(), puntRate) {
+	if v.Learn && w.limits[w.in].learn.take(w.clock(), puntRate) {
 		w.punt(Learn, o.m.Data()) // a full ring: its next frame will do (A16)
 	}
 	switch {

@@ -56,9 +56,6 @@ func (w *Worker) group(f *fib.FIB, p *fib.Port, o *outbound, s *fib.Subnet, sent
 	case s.Mode != policy.NVGRE, l.EtherType == packet.EtherTypeIPv6 && frame[l.L3+25]&0xf <= 1:
 		w.drop(m, count.Multicast) // R20; interface-local scope (RFC 4291 2.7)
 		return
-	case p.StormLimit != 0 && !w.limits[w.in].storm.take(w.clock(), int(p.StormLimit)):
-		w.drop(m, count.Storm)
-		return
 	}
 	to, pa := receivers(s, frame, l), fib.None
 	if len(to) > 0 {
@@ -76,6 +73,10 @@ func (w *Worker) group(f *fib.FIB, p *fib.Port, o *outbound, s *fib.Subnet, sent
 	}
 	if left == 0 {
 		w.drop(m, count.NoReceiver)
+		return
+	}
+	if p.StormLimit != 0 && !w.limits[w.in].storm.takeAll(w.clock(), left, int(p.StormLimit)) {
+		w.drop(m, count.Storm)
 		return
 	}
 	if limit := w.groupLimit(f, s, to, pa); m.Len()-packet.EthernetLen > limit {
@@ -100,12 +101,16 @@ func (w *Worker) group(f *fib.FIB, p *fib.Port, o *outbound, s *fib.Subnet, sent
 		c := m
 		if left == 0 {
 			m = nil
-		} else if c = w.copyOf(m); c == nil {
+		} else if c = w.copyOf(m, left); c == nil {
 			w.forgo(count.NoBuffer)
 			continue
 		}
 		h := w.through(c, e.Mode)
 		h.Entry, h.PA, h.Adj, h.Hash = e, f.Remote(e), adj, hash
+	}
+	if w.ncopies > 0 {
+		w.Pool.Free(w.copies[:w.ncopies])
+		w.ncopies = 0
 	}
 	switch {
 	case here > 0:
@@ -194,17 +199,22 @@ func (w *Worker) share(f *fib.FIB, m *mbuf.Mbuf, l *packet.Layout, s *fib.Subnet
 	}
 }
 
-// copyOf is a packet like m in a buffer of its own, or nil.
-func (w *Worker) copyOf(m *mbuf.Mbuf) *mbuf.Mbuf {
-	c := w.copied[:]
-	if !w.Pool.Alloc(c) {
+// copyOf is a packet like m in a buffer of its own, or nil; more is how many others may
+// be asked for after it, for the pool is asked for many at once.
+func (w *Worker) copyOf(m *mbuf.Mbuf, more int) *mbuf.Mbuf {
+	if w.ncopies == 0 {
+		n := min(more+1, len(w.copies))
+		if !w.Pool.Alloc(w.copies[:n]) {
+			return nil
+		}
+		w.ncopies = n
+	}
+	c := w.copies[w.ncopies-1]
+	if !c.SetData(m.Data()) {
 		return nil
 	}
-	if !c[0].SetData(m.Data()) {
-		w.discard(c[0])
-		return nil
-	}
-	return c[0]
+	w.ncopies--
+	return c
 }
 
 // speaks says whether a frame to several receivers may have the source it has (L3):

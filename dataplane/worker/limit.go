@@ -12,20 +12,28 @@ type bucket struct {
 const tolerance = time.Second / 4
 
 // take says whether one more is within rate per second.
-func (b *bucket) take(now time.Duration, rate int) bool {
+func (b *bucket) take(now time.Duration, rate int) bool { return b.takeAll(now, 1, rate) }
+
+// takeAll says whether n more, all or none, are within rate per second. The first
+// of them decides: more than a bucket ever holds take long, but get through.
+func (b *bucket) takeAll(now time.Duration, n, rate int) bool {
 	b.due = max(b.due, now)
 	if b.due-now > tolerance {
 		return false
 	}
-	b.due += time.Second / time.Duration(rate)
+	b.due += time.Duration(n) * time.Second / time.Duration(rate)
 	return true
 }
 
 // limits are those of one port.
 type limits struct {
-	storm bucket // broadcasts and multicasts from its VM
+	storm bucket // copies of broadcasts and multicasts from its VM
 	icmp  bucket // ICMP to its VM (M9)
-	punt  bucket // what its VM makes the control plane do
+	learn bucket // what its VM tells of its CA (A16)
+	lease bucket // what others tell it (A16)
+	dhcp  bucket // what its VM asks for (A14)
+	miss  bucket // whom its VM asks for in vain (L13)
+	punt  bucket // ICMP from the fabric (M10)
 	stray bucket // what the fabric makes it do (L24)
 	nve   bucket // what other hosts say (N1)
 }

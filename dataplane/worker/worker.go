@@ -94,7 +94,8 @@ type Worker struct {
 	// The burst at hand.
 	rx       [port.MaxBurst]*mbuf.Mbuf
 	spare    [port.MaxBurst]*mbuf.Mbuf // fragments
-	copied   [1]*mbuf.Mbuf
+	copies   [port.MaxBurst]*mbuf.Mbuf // to be made of the broadcast at hand
+	ncopies  int
 	part     outbound // the fragment at hand
 	outbound []outbound
 	inbound  inbound
@@ -125,8 +126,9 @@ type lane struct {
 
 // outQueue gathers what a burst sends to one port.
 type outQueue struct {
-	n    int
-	pkts [port.MaxBurst]*mbuf.Mbuf
+	n       int
+	pending bool // is in Worker.pending
+	pkts    [port.MaxBurst]*mbuf.Mbuf
 }
 
 // New makes a worker.
@@ -242,7 +244,8 @@ func (w *Worker) carry(f *fib.FIB, in uint16, pkts []*mbuf.Mbuf) {
 // send puts a packet on the way to a port.
 func (w *Worker) send(to uint16, m *mbuf.Mbuf) {
 	q := &w.out[to]
-	if q.n == 0 {
+	if !q.pending {
+		q.pending = true
 		w.pending = append(w.pending, to)
 	}
 	q.pkts[q.n] = m
@@ -305,6 +308,7 @@ func (w *Worker) discard(m *mbuf.Mbuf) {
 // freed, and what happened is counted.
 func (w *Worker) flush() {
 	for _, to := range w.pending {
+		w.out[to].pending = false
 		if w.out[to].n > 0 {
 			w.transmit(to)
 		}
@@ -353,10 +357,13 @@ func (w *Worker) injected() bool {
 		}
 		w.in = c.Port
 		m := w.rx[:1]
-		if w.Pool.Alloc(m) && c.into(m[0]) {
-			w.send(c.Port, m[0])
-		} else {
+		switch {
+		case !w.Pool.Alloc(m):
 			count.Add(&w.Count.Ports[c.Port].Drops[count.NoBuffer], 1)
+		case !c.into(m[0]):
+			w.drop(m[0], count.NoBuffer)
+		default:
+			w.send(c.Port, m[0])
 		}
 		w.Inject.Pop()
 		w.flush()

@@ -110,6 +110,9 @@ func ingress(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) count.Reason {
 			}
 			return reason
 		}
+		if l.EtherType == packet.EtherTypeARP && src != nil && src.VSID != vsid {
+			return count.InnerSpoofed // A6
+		}
 		if (src == nil || !cameFrom(f, src, outerIP, v4)) && !routedFrom(f, rd, src, inner, &l, outerIP, v4) {
 			return count.InnerSpoofed // L22
 		}

@@ -555,7 +555,7 @@ type Port struct {
 	DhcpGuard      bool    `protobuf:"varint,19,opt,name=dhcp_guard,json=dhcpGuard,proto3" json:"dhcp_guard,omitempty"`                        // what the VM says as a DHCP server is dropped
 	RouterGuard    bool    `protobuf:"varint,20,opt,name=router_guard,json=routerGuard,proto3" json:"router_guard,omitempty"`                  // its router advertisements and redirects are dropped
 	DynamicIpLimit *uint32 `protobuf:"varint,21,opt,name=dynamic_ip_limit,json=dynamicIpLimit,proto3,oneof" json:"dynamic_ip_limit,omitempty"` // addresses that may be learned from it; absent in a change means 8
-	StormLimit     *uint32 `protobuf:"varint,22,opt,name=storm_limit,json=stormLimit,proto3,oneof" json:"storm_limit,omitempty"`               // broadcasts and multicasts from it in a second, 0 = any number; absent in a change means 1000
+	StormLimit     *uint32 `protobuf:"varint,22,opt,name=storm_limit,json=stormLimit,proto3,oneof" json:"storm_limit,omitempty"`               // packets that its broadcasts and multicasts become in a second, 0 = any number; absent in a change means 1000
 	Uplink         string  `protobuf:"bytes,23,opt,name=uplink,proto3" json:"uplink,omitempty"`                                                // role host only: the uplink whose other traffic it carries; empty = the only one
 	Peer           string  `protobuf:"bytes,24,opt,name=peer,proto3" json:"peer,omitempty"`                                                    // told only: of a host port its uplink, of an uplink its host port
 	// By word, what the device may do for the port though software could: tso, gre_tso, tx_checksum, outer_checksum,
