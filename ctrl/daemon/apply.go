@@ -279,7 +279,7 @@ func (h *host) publish(applied []policy.Change) {
 	f := h.compiler.Update(applied, h.book, h.devices(), h.control.resolve)
 	f.Version = old.Version + 1
 	h.fib.Store(f)
-	h.control.notify(h.control.guests.update(h.book, applied)...)
+	h.control.notify(h.control.guests.update(time.Now(), h.book, applied)...)
 	if !slices.Equal(old.PAs, f.PAs) {
 		h.staticNeighbors()
 		h.control.assign(time.Now(), old.PAs)

@@ -51,7 +51,7 @@ type control struct {
 	nve       *nve
 	asking    buckets[uint16] // DHCP, by port
 	learning  buckets[uint16] // CAs, by port
-	leases    leases
+	leasing   buckets[uint16] // likewise, of what DHCP servers say
 	noticed   map[server.NoticeKind]*recent[server.Notice]
 	unsaid    uint64 // notices for which noticed had no room (E10)
 	logged    bucket
@@ -74,7 +74,6 @@ func newControl(f *atomic.Pointer[fib.FIB], log *slog.Logger, cfg neigh.Config, 
 		states:    map[neigh.Key]neigh.AddressState{},
 		facts:     newFacts(),
 		nve:       newNVE(),
-		leases:    leases{},
 		noticed:   map[server.NoticeKind]*recent[server.Notice]{},
 	}
 }

@@ -26,11 +26,16 @@ type vnic struct {
 type guests struct {
 	of    map[vnic]*guest
 	ports map[string]vnic // by name
+	moves map[spot]move
+	ends  time.Time // not later than the first lease; zero: there is none
 }
 
 type guest struct {
 	limit int // of learned CAs (L32)
 	cas   map[netip.Addr]holding
+
+	// leases are of CAs that were learned. Whoever holds control.mu changes them.
+	leases map[netip.Addr]lease
 }
 
 // holding is what a lookup record says of one CA.
@@ -94,7 +99,7 @@ func (g *guests) readPorts(b *policy.Book) {
 		}
 		vm := was[v]
 		if vm == nil {
-			vm = &guest{cas: map[netip.Addr]holding{}}
+			vm = &guest{cas: map[netip.Addr]holding{}, leases: map[netip.Addr]lease{}}
 			fresh[p.VSID] = true
 		}
 		vm.limit = int(p.DynamicIPLimit)
@@ -128,7 +133,7 @@ type spot struct {
 
 // update takes in what was applied to b, and says which learned CAs came, went or
 // moved by it (E12).
-func (g *guests) update(b *policy.Book, applied []policy.Change) []server.Notice {
+func (g *guests) update(now time.Time, b *policy.Book, applied []policy.Change) []server.Notice {
 	type touch struct {
 		of  vnic
 		ca  netip.Addr
@@ -167,15 +172,20 @@ func (g *guests) update(b *policy.Book, applied []policy.Change) []server.Notice
 	}
 	var notices []server.Notice
 	for _, t := range touched {
-		now, held := g.of[t.of].cas[t.ca]
-		n := server.Notice{Kind: server.CustomerAddress, VSID: t.of.vsid, CA: t.ca, MAC: t.of.mac, PA: now.pa}
+		vm, at := g.of[t.of], spot{t.of.vsid, t.ca}
+		is, held := vm.cas[t.ca]
+		if !is.learned {
+			delete(vm.leases, t.ca)
+		}
+		n := server.Notice{Kind: server.CustomerAddress, VSID: t.of.vsid, CA: t.ca, MAC: t.of.mac, PA: is.pa}
 		switch {
-		case now.learned && !t.was.learned:
+		case is.learned && !t.was.learned:
 			n.Reason = "added"
-			if left[spot{t.of.vsid, t.ca}] {
+			if left[at] {
 				n.Reason = "moved" // from another MAC
+				g.moved(now, at)
 			}
-		case now.learned && now.pa != t.was.pa:
+		case is.learned && is.pa != t.was.pa:
 			n.Reason = "moved" // from another host
 		case t.was.learned && !held:
 			n.Reason, n.PA = "deleted", t.was.pa
@@ -184,6 +194,7 @@ func (g *guests) update(b *policy.Book, applied []policy.Change) []server.Notice
 					continue // which says that it moved
 				}
 				n.Reason, n.MAC, n.PA = "moved", r.MAC, r.PA
+				g.moved(now, at)
 			}
 		default:
 			continue

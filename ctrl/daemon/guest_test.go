@@ -349,7 +349,7 @@ func TestA17GuestsAgainstNaive(t *testing.T) {
 				break
 			}
 		}
-		g.update(b, batch)
+		g.update(time.Now(), b, batch)
 		if got, want := g.String(), naive(b).String(); got != want {
 			t.Fatalf("seed %d: after %v guests are\n%s\nwant\n%s", seed, batch, got, want)
 		}

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -19,14 +20,19 @@ import (
 type sighting struct {
 	vnic
 	ca netip.Addr
-	// firm: the frame may take the CA from another VM that was seen with it: a DHCP
-	// server gave it, or its new owner announces it (A12).
-	firm  bool
-	lease time.Duration // that the server gave it for; 0: nothing is said of an end
+	// firm: the frame may take the CA from another VM that was seen with it: its new
+	// owner announces it (A12).
+	firm bool
+	// lease is what a DHCP server's acknowledgement gives it for, 0: the VM itself was
+	// seen with it. Any VM of the virtual subnet that has no dhcp_guard can send one, to
+	// whom it likes. So it takes nothing from anybody: it adds a CA while there is plenty
+	// of room, and makes a lease longer.
+	lease time.Duration
 }
 
-// learnRate is how much may be learned of one port: each costs a write to disk.
-var learnRate = rate{burst: 32, perSecond: 10}
+// learnRate is how much may be learned of one port, of what its VM says and of what
+// servers say to it: each costs a write to disk, and makes a revision.
+var learnRate = rate{burst: 32, perSecond: 1}
 
 // learnCA takes in what tells of the CA of a VM with an L2Only record (A16).
 func (c *control) learnCA(now time.Time, p *worker.ControlFrame) {
@@ -40,18 +46,27 @@ func (c *control) learnCA(now time.Time, p *worker.ControlFrame) {
 	if !ok {
 		return
 	}
-	if e := f.Lookup(vm.RD, s.ca); e != nil && e.VSID == vm.VSID && e.MAC == s.mac && e.Flags&fib.LocalVM != 0 {
-		c.leases.take(now, &s) // known by now, and perhaps renewed
+	e := f.Lookup(vm.RD, s.ca)
+	if e != nil && e.VSID == vm.VSID && e.MAC == s.mac && e.Flags&fib.LocalVM != 0 {
+		c.guests.lend(now, &s) // known by now, and perhaps renewed
 		return
 	}
-	if !c.learning.take(now, p.Port, learnRate) {
-		return
+	learning := &c.learning
+	if s.lease > 0 {
+		learning = &c.leasing
+		s.firm = e != nil && c.guests.over(now, vnic{policy.VSID(e.VSID), e.MAC}, s.ca)
 	}
-	c.leases.take(now, &s)
-	c.propose(proposal{vnic: s.vnic, decide: func(b *policy.Book) ([]policy.Change, error) {
+	if learning.take(now, p.Port, learnRate) {
+		c.propose(c.sighted(now, s))
+	}
+}
+
+// sighted proposes what policy becomes of what was seen.
+func (c *control) sighted(now time.Time, s sighting) proposal {
+	return proposal{s.vnic, func(b *policy.Book) ([]policy.Change, error) {
 		have, limit := c.guests.learned(s.vnic)
-		return s.decide(b, have, limit)
-	}})
+		return s.decide(b, have, limit, c.guests.settled(now, spot{s.vsid, s.ca}))
+	}, func() { c.guests.lend(now, &s) }}
 }
 
 // sight reads an untagged ARP or ND frame from the VM behind p, or a DHCP server's
@@ -60,7 +75,7 @@ func sight(frame []byte, l *packet.Layout, p *fib.Port) (s sighting, ok bool) {
 	s.vnic = vnic{policy.VSID(p.VSID), p.MAC}
 	if packet.DHCPServer(frame, l) {
 		ca, mac, lease, ok := dhcp.Ack(frame, l)
-		s.ca, s.firm, s.lease = ca, true, lease
+		s.ca, s.lease = ca, lease
 		return s, ok && mac == p.MAC && concrete(ca)
 	}
 	m, ok := neigh.Classify(frame, l)
@@ -89,15 +104,17 @@ func concrete(ca netip.Addr) bool {
 var (
 	errLearnLimit = errors.New("as many CAs were learned of the port as dynamic_ip_limit allows (L32)")
 	errLearnOther = errors.New("another VM was seen with the CA, and nothing announces that it moved (A12)")
+	errLearnTold  = errors.New("DHCP servers may fill half of the port's dynamic_ip_limit: the CA is learned when the VM uses it (A16)")
+	errLearnMoves = errors.New("several VMs announce the CA in turn: it stays for a while (A12)")
 	errLearnL2    = errors.New("the VM has no L2Only record behind a PA of this host (A15)")
 	errLearnWhere = errors.New("no VM of the virtual subnet may have the CA (P11, P20)")
 	errLearnFixed = errors.New("the CA has a record that was not learned (A17)")
 )
 
 // decide says what policy becomes of what was seen, given how many CAs of the VM
-// were learned and how many may be: nothing if it knows already, and an error if
-// it must not be.
-func (s *sighting) decide(b *policy.Book, have, limit int) ([]policy.Change, error) {
+// were learned, how many may be, and whether the CA may move: nothing if it knows
+// already, and an error if it must not be.
+func (s *sighting) decide(b *policy.Book, have, limit int, settled bool) ([]policy.Change, error) {
 	vs, ok := b.Subnet(s.vsid)
 	l2, isL2 := l2Only(b, s.vnic, s.ca.Is6())
 	switch {
@@ -123,8 +140,12 @@ func (s *sighting) decide(b *policy.Book, have, limit int) ([]policy.Change, err
 		return []policy.Change{{Verb: policy.Put, Object: old}}, nil
 	case held && !s.firm:
 		return nil, errLearnOther
+	case held && !settled:
+		return nil, errLearnMoves
 	case have >= limit:
 		return nil, errLearnLimit
+	case s.lease > 0 && have >= limit/2:
+		return nil, errLearnTold
 	case held:
 		return []policy.Change{{Verb: policy.Delete, Object: old}, put}, nil
 	}
@@ -165,45 +186,100 @@ func habitable(vs *policy.VirtualSubnet, ca netip.Addr) bool {
 	return false
 }
 
-// leases are when what DHCP servers gave to VMs of this host ends (A17). They do not
-// outlive the process: what was learned then stays until the VM goes, or another
-// VM comes with its CA.
-type leases map[spot]lease
-
+// lease is when what a DHCP server gave to a VM of this host ends (A17). It does not
+// outlive the process: what was learned before stays until the VM goes, or another
+// VM comes with its CA. It goes with the record of its CA.
 type lease struct {
-	mac   packet.MAC
-	until time.Time
+	ends  time.Time
+	until time.Time // the record stays
 }
 
-// maxLeases bounds them; what there is no room for does not end.
-const maxLeases = 4096
-
-// take takes in a lease that was given or renewed. It is given some more time than
-// it has: a VM that renews late, or whose server's answer was lost on the way to
-// the control plane, must not lose its CA for that.
-func (l leases) take(now time.Time, s *sighting) {
-	at := spot{s.vsid, s.ca}
-	if _, known := l[at]; s.lease > 0 && (known || len(l) < maxLeases) {
-		l[at] = lease{s.mac, now.Add(s.lease + s.lease/8)}
+// lend takes in that a CA which was learned of a VM was leased to it, or is for
+// longer. The record is given some more time than the lease has: a VM that renews
+// late, or whose server's answer was lost on the way to the control plane, must not
+// lose its CA for that.
+func (g *guests) lend(now time.Time, s *sighting) {
+	vm := g.of[s.vnic]
+	if s.lease == 0 || vm == nil || !vm.cas[s.ca].learned {
+		return
 	}
+	l := lease{now.Add(s.lease), now.Add(s.lease + s.lease/8)}
+	if l.until.After(vm.leases[s.ca].until) {
+		vm.leases[s.ca] = l
+		g.ends = soonest(g.ends, l.until)
+	}
+}
+
+// over says whether a VM of this host had a CA by a lease that ended since: its server
+// may give it to another.
+func (g *guests) over(now time.Time, of vnic, ca netip.Addr) bool {
+	vm := g.of[of]
+	if vm == nil {
+		return false
+	}
+	l, leased := vm.leases[ca]
+	return leased && !now.Before(l.ends)
 }
 
 // ended takes out the leases that ended, and proposes that what they were for goes.
-func (l leases) ended(now time.Time) (all []proposal) {
-	for at, given := range l {
-		if now.Before(given.until) {
-			continue
-		}
-		delete(l, at)
-		all = append(all, proposal{vnic{at.vsid, given.mac}, func(b *policy.Book) ([]policy.Change, error) {
-			r, ok := b.Holder(at.vsid, at.ca)
-			if !ok || r.Type != policy.Dynamic || r.MAC != given.mac || !assigned(b, r.PA) {
-				return nil, nil
+func (g *guests) ended(now time.Time) (all []proposal) {
+	if g.ends.IsZero() || now.Before(g.ends) {
+		return nil
+	}
+	g.ends = time.Time{}
+	for of, vm := range g.of {
+		for ca, l := range vm.leases {
+			if now.Before(l.until) {
+				g.ends = soonest(g.ends, l.until)
+				continue
 			}
-			return []policy.Change{{Verb: policy.Delete, Object: r}}, nil
-		}})
+			delete(vm.leases, ca)
+			all = append(all, proposal{vnic: of, decide: func(b *policy.Book) ([]policy.Change, error) {
+				r, ok := b.Holder(of.vsid, ca)
+				if !ok || r.Type != policy.Dynamic || r.MAC != of.mac || !assigned(b, r.PA) {
+					return nil, nil
+				}
+				return []policy.Change{{Verb: policy.Delete, Object: r}}, nil
+			}})
+		}
 	}
 	return all
+}
+
+// move is that a CA went from one VM to another: it stays with it for a second, and
+// twice as long each time if it goes on from VM to VM (A12). Each move is a revision
+// that all who follow policy take in.
+type move struct {
+	pause time.Duration
+	until time.Time
+}
+
+const (
+	movePause     = time.Second
+	movePauseMost = time.Minute // also how long a CA must stay for this to be forgotten
+)
+
+// settled says whether a CA may move.
+func (g *guests) settled(now time.Time, at spot) bool {
+	m, moved := g.moves[at]
+	return !moved || !now.Before(m.until)
+}
+
+// moved takes in that a CA did.
+func (g *guests) moved(now time.Time, at spot) {
+	if g.moves == nil {
+		g.moves = map[spot]move{}
+	}
+	past := func(m move) bool { return now.Sub(m.until) >= movePauseMost }
+	if len(g.moves) >= maxKeys { // no more than learnRate makes in the time that they are kept
+		maps.DeleteFunc(g.moves, func(_ spot, m move) bool { return past(m) })
+	}
+	m, again := g.moves[at]
+	if m.pause = min(2*m.pause, movePauseMost); !again || past(m) {
+		m.pause = movePause
+	}
+	m.until = now.Add(m.pause)
+	g.moves[at] = m
 }
 
 // proposal is a change of policy that this host comes to by itself.
@@ -212,6 +288,9 @@ type proposal struct {
 	// decide makes the set when its turn has come, in the goroutine that changes
 	// policy: what is right depends on what policy is then.
 	decide func(*policy.Book) ([]policy.Change, error)
+	// done, if there is one, is called when policy is as decide has it, under
+	// control.mu.
+	done func()
 }
 
 // propose never blocks: what there is no room for is seen or told again.
@@ -240,7 +319,7 @@ func (h *host) proposeAll(ctx context.Context) {
 				waiting = append(waiting, p)
 			case now := <-ends.C:
 				h.control.mu.Lock()
-				waiting = h.control.leases.ended(now)
+				waiting = h.control.guests.ended(now)
 				h.control.mu.Unlock()
 				continue
 			}
@@ -253,10 +332,14 @@ func (h *host) proposeAll(ctx context.Context) {
 				more = false
 			}
 		}
-		sent := map[vnic]*request{}
+		type sending struct {
+			proposal
+			*request
+		}
+		sent := map[vnic]sending{}
 		var rest []proposal
 		for _, p := range waiting {
-			if sent[p.vnic] != nil {
+			if _, busy := sent[p.vnic]; busy {
 				rest = append(rest, p)
 				continue
 			}
@@ -264,22 +347,25 @@ func (h *host) proposeAll(ctx context.Context) {
 			if err := h.submit(ctx, r); err != nil {
 				return // the host is stopping
 			}
-			sent[p.vnic] = r
+			sent[p.vnic] = sending{p, r}
 		}
 		waiting = rest
-		for v, r := range sent {
-			h.proposed(v, h.wait(r))
+		for _, s := range sent {
+			h.proposed(s.proposal, h.wait(s.request))
 		}
 	}
 }
 
 // proposed tells what came of a proposal. What it did to the CAs of VMs is told
 // when it is in force.
-func (h *host) proposed(of vnic, o outcome) {
+func (h *host) proposed(of proposal, o outcome) {
 	c := h.control
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
+	if o.err == nil && of.done != nil {
+		of.done()
+	}
 	switch {
 	case o.err == errStopping:
 	case errors.Is(o.err, server.ErrUnavailable):

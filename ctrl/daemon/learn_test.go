@@ -175,14 +175,11 @@ func TestA16_A17SeenInDHCP(t *testing.T) {
 	} {
 		x := newExchange(t, learners())
 		x.hand(1, worker.Learn, c.frame)
-		if got := len(x.proposals) == 1; got != c.want || (len(x.leases) == 1) != c.want {
-			t.Errorf("%s: learned %v, %d leases", c.name, got, len(x.leases))
+		if got := len(x.proposals) == 1; got != c.want {
+			t.Errorf("%s: learned %v", c.name, got)
 		}
 		if !c.want {
 			continue
-		}
-		if l := x.leases[spot{benchVSID, netip.MustParseAddr("10.1.1.20")}]; l.mac != hereMAC || l.until.Sub(x.now) != 675*time.Second {
-			t.Errorf("%s: lease %+v", c.name, l)
 		}
 		changes, err := (<-x.proposals).decide(fibtest.Book(t, learners()))
 		if got, want := says(changes, err), "put dynamic 10.1.1.20 02:00:00:00:11:01 at 192.168.1.10"; got != want {
@@ -252,35 +249,49 @@ func TestA15_A16_A17_A12_L32Decide(t *testing.T) {
 		firm        bool
 		have, limit int
 		want        string
+		leased      bool // a DHCP server said so
+		moves       bool // the CA did, lately
 	}{
-		{"a new CA", here, "10.1.1.20", false, 0, 3, put20},
-		{"the last that may be", here, "10.1.1.20", false, 2, 3, put20},
-		{"of IPv6", here, "fd00:1::20", false, 0, 3, "put dynamic fd00:1::20 02:00:00:00:11:01 at 192.168.1.10"},
-		{"L32 one too many", here, "10.1.1.20", true, 3, 3, errLearnLimit.Error()},
-		{"L32 none may be", here, "10.1.1.20", true, 0, 0, errLearnLimit.Error()},
-		{"A15 no L2Only record of the family", also, "fd00:1::20", true, 0, 3, errLearnL2.Error()},
-		{"A15 no L2Only record at all", vnic{benchVSID, packet.MAC{2, 9}}, "10.1.1.20", true, 0, 3, errLearnL2.Error()},
-		{"A15 of another host", there, "10.1.1.20", true, 0, 3, errLearnL2.Error()},
-		{"no such virtual subnet", vnic{7000, hereMAC}, "10.1.1.20", true, 0, 3, errLearnL2.Error()},
-		{"P11 of no prefix", here, "10.1.2.20", true, 0, 3, errLearnWhere.Error()},
-		{"P20 the router's", here, "10.1.1.1", true, 0, 3, errLearnWhere.Error()},
-		{"P20 the router's, IPv6", here, "fd00:1::1", true, 0, 3, errLearnWhere.Error()},
-		{"the prefix's own", here, "10.1.1.0", true, 0, 3, errLearnWhere.Error()},
-		{"the prefix's own, IPv6", here, "fd00:1::", true, 0, 3, errLearnWhere.Error()},
-		{"the broadcast address", here, "10.1.1.255", true, 0, 3, errLearnWhere.Error()},
-		{"the last of IPv6 is one as others are", here, "fd00:1::ffff:ffff:ffff:ffff", false, 0, 3, "put dynamic fd00:1::ffff:ffff:ffff:ffff 02:00:00:00:11:01 at 192.168.1.10"},
-		{"one of two (RFC 3021)", here, "10.9.0.1", false, 0, 3, "put dynamic 10.9.0.1 02:00:00:00:11:01 at 192.168.1.10"},
-		{"A17 another's for good", here, "10.1.1.50", true, 0, 3, errLearnFixed.Error()},
-		{"A17 its own for good", here, "10.1.1.51", true, 0, 3, ""},
-		{"A12 another was seen with it", here, "10.1.1.60", false, 0, 3, errLearnOther.Error()},
+		{"a new CA", here, "10.1.1.20", false, 0, 3, put20, false, false},
+		{"the last that may be", here, "10.1.1.20", false, 2, 3, put20, false, false},
+		{"of IPv6", here, "fd00:1::20", false, 0, 3, "put dynamic fd00:1::20 02:00:00:00:11:01 at 192.168.1.10", false, false},
+		{"L32 one too many", here, "10.1.1.20", true, 3, 3, errLearnLimit.Error(), false, false},
+		{"L32 none may be", here, "10.1.1.20", true, 0, 0, errLearnLimit.Error(), false, false},
+		{"A15 no L2Only record of the family", also, "fd00:1::20", true, 0, 3, errLearnL2.Error(), false, false},
+		{"A15 no L2Only record at all", vnic{benchVSID, packet.MAC{2, 9}}, "10.1.1.20", true, 0, 3, errLearnL2.Error(), false, false},
+		{"A15 of another host", there, "10.1.1.20", true, 0, 3, errLearnL2.Error(), false, false},
+		{"no such virtual subnet", vnic{7000, hereMAC}, "10.1.1.20", true, 0, 3, errLearnL2.Error(), false, false},
+		{"P11 of no prefix", here, "10.1.2.20", true, 0, 3, errLearnWhere.Error(), false, false},
+		{"P20 the router's", here, "10.1.1.1", true, 0, 3, errLearnWhere.Error(), false, false},
+		{"P20 the router's, IPv6", here, "fd00:1::1", true, 0, 3, errLearnWhere.Error(), false, false},
+		{"the prefix's own", here, "10.1.1.0", true, 0, 3, errLearnWhere.Error(), false, false},
+		{"the prefix's own, IPv6", here, "fd00:1::", true, 0, 3, errLearnWhere.Error(), false, false},
+		{"the broadcast address", here, "10.1.1.255", true, 0, 3, errLearnWhere.Error(), false, false},
+		{"the last of IPv6 is one as others are", here, "fd00:1::ffff:ffff:ffff:ffff", false, 0, 3, "put dynamic fd00:1::ffff:ffff:ffff:ffff 02:00:00:00:11:01 at 192.168.1.10", false, false},
+		{"one of two (RFC 3021)", here, "10.9.0.1", false, 0, 3, "put dynamic 10.9.0.1 02:00:00:00:11:01 at 192.168.1.10", false, false},
+		{"A17 another's for good", here, "10.1.1.50", true, 0, 3, errLearnFixed.Error(), false, false},
+		{"A17 its own for good", here, "10.1.1.51", true, 0, 3, "", false, false},
+		{"A12 another was seen with it", here, "10.1.1.60", false, 0, 3, errLearnOther.Error(), false, false},
 		{"A12 and it moves", here, "10.1.1.60", true, 0, 3,
-			"delete 10.1.1.60 02:00:00:00:22:01 at 192.168.2.20; put dynamic 10.1.1.60 02:00:00:00:11:01 at 192.168.1.10"},
-		{"A12 and there is no room", here, "10.1.1.60", true, 3, 3, errLearnLimit.Error()},
+			"delete 10.1.1.60 02:00:00:00:22:01 at 192.168.2.20; put dynamic 10.1.1.60 02:00:00:00:11:01 at 192.168.1.10", false, false},
+		{"A12 and there is no room", here, "10.1.1.60", true, 3, 3, errLearnLimit.Error(), false, false},
+		{"A16 leased", here, "10.1.1.20", false, 0, 2, put20, true, false},
+		{"A16 leased, and half is used", here, "10.1.1.20", false, 1, 3, errLearnTold.Error(), true, false},
+		{"A16 leased, and one may be", here, "10.1.1.20", false, 0, 1, errLearnTold.Error(), true, false},
+		{"L32 leased, and all is used", here, "10.1.1.20", false, 3, 3, errLearnLimit.Error(), true, false},
+		{"A12 leased, and another was seen with it", here, "10.1.1.60", false, 0, 3, errLearnOther.Error(), true, false},
+		{"A12 leased after the other's lease", here, "10.1.1.60", true, 0, 3,
+			"delete 10.1.1.60 02:00:00:00:22:01 at 192.168.2.20; put dynamic 10.1.1.60 02:00:00:00:11:01 at 192.168.1.10", true, false},
+		{"A12 and it moved lately", here, "10.1.1.60", true, 0, 3, errLearnMoves.Error(), false, true},
+		{"A12 and it is nobody's by now", here, "10.1.1.20", true, 0, 3, put20, false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := fibtest.Book(t, learners())
 			s := sighting{c.of, netip.MustParseAddr(c.ca), c.firm, 0}
-			changes, err := s.decide(b, c.have, c.limit)
+			if c.leased {
+				s.lease = time.Hour
+			}
+			changes, err := s.decide(b, c.have, c.limit, !c.moves)
 			if got := says(changes, err); got != c.want {
 				t.Errorf("%s\nwant %s", got, c.want)
 			}
@@ -288,7 +299,7 @@ func TestA15_A16_A17_A12_L32Decide(t *testing.T) {
 				t.Errorf("the Book says %v", err)
 			}
 			if len(changes) > 0 {
-				if again, err := s.decide(b, c.limit, c.limit); len(again) > 0 || err != nil {
+				if again, err := s.decide(b, c.limit, c.limit, false); len(again) > 0 || err != nil {
 					t.Errorf("the second time: %s", says(again, err))
 				}
 			}
@@ -302,7 +313,7 @@ func TestA16_L40LearnedElsewhere(t *testing.T) {
 	set.LookupRecords[4].PA = herePA // the L2Only record of thereMAC
 	b := fibtest.Book(t, set)
 	s := sighting{vnic{benchVSID, thereMAC}, netip.MustParseAddr("10.1.1.60"), false, 0}
-	changes, err := s.decide(b, 3, 3)
+	changes, err := s.decide(b, 3, 3, true)
 	if got, want := says(changes, err), "put dynamic 10.1.1.60 02:00:00:00:22:01 at 192.168.1.10"; got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
@@ -360,10 +371,7 @@ func newPaper(t *testing.T, set *policy.Set) *paper {
 func (p *paper) see(all ...sighting) {
 	p.t.Helper()
 	for _, s := range all {
-		p.control.propose(proposal{vnic: s.vnic, decide: func(b *policy.Book) ([]policy.Change, error) {
-			have, limit := p.control.guests.learned(s.vnic)
-			return s.decide(b, have, limit)
-		}})
+		p.control.propose(p.control.sighted(time.Now(), s))
 	}
 	done := make(chan struct{}, len(all))
 	for _, s := range all { // behind all that was proposed of the same VM
@@ -585,49 +593,188 @@ func TestA17WhatWasLearnedGoes(t *testing.T) {
 	}
 }
 
-// A lease that ends takes its record with it; one that was renewed, or whose CA has
-// another record by then, does not.
-func TestA17LeaseEnds(t *testing.T) {
-	p := newPaper(t, learners())
-	p.see(seen(hereMAC, "10.1.1.20", true), seen(hereMAC, "10.1.1.21", true), seen(hereMAC, "10.1.1.22", true), seen(alsoMAC, "10.1.1.23", true))
-	now, l := time.Unix(1000, 0), leases{}
-	give := func(mac packet.MAC, ca string, d time.Duration) {
-		s := seen(mac, ca, true)
-		s.lease = d
-		l.take(now, &s)
+// leased is that a DHCP server gave a CA to a VM.
+func leased(mac packet.MAC, ca string, d time.Duration) sighting {
+	s := seen(mac, ca, false)
+	s.lease = d
+	return s
+}
+
+// leases is how many are remembered, of all VMs.
+func (p *paper) leases() (n int) {
+	p.control.mu.Lock()
+	defer p.control.mu.Unlock()
+	for _, vm := range p.control.guests.of {
+		n += len(vm.leases)
 	}
-	give(hereMAC, "10.1.1.20", 80*time.Second)
-	give(hereMAC, "10.1.1.21", 80*time.Second)
-	give(hereMAC, "10.1.1.22", 0)
-	give(hereMAC, "10.1.1.23", 80*time.Second) // which alsoMAC took over
-	give(thereMAC, "10.1.1.60", 80*time.Second)
-	give(hereMAC, "10.1.1.51", 80*time.Second) // which is static
-	for range 2 {
-		now = now.Add(70 * time.Second)
-		give(hereMAC, "10.1.1.21", 80*time.Second)
-	}
-	if len(l.ended(time.Unix(1089, 0))) != 0 {
-		t.Error("something ended before its time")
-	}
-	ended := l.ended(now)
-	if len(ended) != 4 || len(l) != 1 {
-		t.Errorf("%d ended, %d are left", len(ended), len(l))
-	}
-	for _, e := range ended {
+	return n
+}
+
+// end lets all time pass until then, for leases.
+func (p *paper) end(now time.Time) int {
+	p.control.mu.Lock()
+	all := p.control.guests.ended(now)
+	p.control.mu.Unlock()
+	for _, e := range all {
 		p.control.propose(e)
 	}
-	p.see(seen(hereMAC, "10.1.1.22", true), seen(thereMAC, "10.1.1.60", true)) // nothing new, and behind what ended
-	if r, ok := p.book.Holder(benchVSID, netip.MustParseAddr("10.1.1.51")); !ok || r.Type != policy.Static {
-		t.Errorf("the static record is %v", r)
+	return len(all)
+}
+
+// A lease that ends takes its record with it; one that was renewed, or whose CA has
+// another record by then, does not. It is given an eighth more than it has.
+func TestA17LeaseEnds(t *testing.T) {
+	p := newPaper(t, learners())
+	start := time.Now()
+	p.see(seen(hereMAC, "10.1.1.20", true), seen(hereMAC, "10.1.1.21", true), seen(hereMAC, "10.1.1.22", true), seen(alsoMAC, "10.1.1.23", true))
+	p.see(leased(hereMAC, "10.1.1.20", 800*time.Second), leased(hereMAC, "10.1.1.21", 800*time.Second), leased(hereMAC, "10.1.1.22", 0),
+		leased(hereMAC, "10.1.1.51", 800*time.Second)) // the last is static
+	if n := p.leases(); n != 2 {
+		t.Errorf("%d leases", n)
 	}
+	if p.end(start.Add(899*time.Second)) != 0 {
+		t.Error("something ended before its time")
+	}
+	p.see(leased(hereMAC, "10.1.1.21", 1600*time.Second))
+	if n := p.end(start.Add(1000 * time.Second)); n != 1 || p.leases() != 1 {
+		t.Errorf("%d ended, %d are left", n, p.leases())
+	}
+	p.see(seen(hereMAC, "10.1.1.22", true)) // nothing new, and behind what ended
 	p.check("left", p.dynamics(), []string{"10.1.1.21 02:00:00:00:11:01 at 192.168.1.10", "10.1.1.22 02:00:00:00:11:01 at 192.168.1.10",
 		"10.1.1.23 02:00:00:00:11:02 at 192.168.1.10", "10.1.1.60 02:00:00:00:22:01 at 192.168.2.20"})
-
-	for i := range 2 * maxLeases {
-		give(hereMAC, netip.AddrFrom4([4]byte{10, 2, byte(i >> 8), byte(i)}).String(), time.Hour)
+	if p.end(start.Add(1700*time.Second)) != 0 || p.end(start.Add(1900*time.Second)) != 1 || p.end(start.Add(9000*time.Second)) != 0 {
+		t.Error("the renewed lease does not end once, when it should")
 	}
-	if len(l) > maxLeases {
-		t.Errorf("%d leases remembered", len(l))
+}
+
+// A lease goes with the record that it is of, and there is none without one: what
+// servers say of CAs that nobody may have costs no room.
+func TestA17_L32LeasesGoWithRecords(t *testing.T) {
+	p := newPaper(t, learners())
+	var junk []sighting
+	for i := range 50 {
+		junk = append(junk, leased(hereMAC, fmt.Sprintf("172.16.0.%d", i), 1<<32*time.Second), leased(hereMAC, fmt.Sprintf("10.1.1.%d", 100+i), 1<<32*time.Second))
+	}
+	p.see(junk...)
+	if n, have := p.leases(), len(p.dynamics()); n != 1 || have != 1+1 {
+		t.Errorf("%d leases of %d learned CAs", n, have)
+	}
+	// There is room for what the VM itself says.
+	p.see(seen(hereMAC, "10.1.1.20", false), seen(hereMAC, "10.1.1.21", false), leased(hereMAC, "10.1.1.20", time.Hour), leased(alsoMAC, "10.1.1.30", time.Hour))
+	if n, have := p.leases(), len(p.dynamics()); n != 3 || have != 1+4 {
+		t.Errorf("%d leases of %d learned CAs", n, have)
+	}
+	p.see(seen(alsoMAC, "10.1.1.20", true)) // moves
+	if n := p.leases(); n != 2 {
+		t.Errorf("%d leases after a move", n)
+	}
+	p.apply(policy.Change{Verb: policy.Delete, Object: policy.LookupRecord{VSID: benchVSID, CA: netip.MustParseAddr("10.1.1.30"), MAC: alsoMAC}})
+	if n := p.leases(); n != 1 {
+		t.Errorf("%d leases after a record went", n)
+	}
+	p.apply(policy.Change{Verb: policy.Delete, Object: learners().Ports[1]})
+	if n := p.leases(); n != 0 {
+		t.Errorf("%d leases after the port went", n)
+	}
+}
+
+// What one VM can make another's host believe by acknowledgements that nobody asked
+// for: a lease is not made shorter, a CA not taken, a VM's room not used up.
+func TestA12_A16_A17UnsolicitedAcks(t *testing.T) {
+	set := learners()
+	a := netip.MustParseAddr
+	dynamic := func(ca string, mac packet.MAC) {
+		set.LookupRecords = append(set.LookupRecords, policy.LookupRecord{VSID: benchVSID, CA: a(ca), MAC: mac, PA: herePA, Type: policy.Dynamic})
+	}
+	dynamic("10.1.1.20", hereMAC)
+	dynamic("10.1.1.21", alsoMAC)
+	set.Ports[2].DynamicIPLimit = 8
+	x := newExchange(t, set)
+	ack := func(port uint16, mac packet.MAC, ca string, seconds uint32) {
+		t.Helper()
+		discovery, err := dhcpv4.NewDiscovery(mac[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := dhcpv4.NewReplyFromRequest(discovery, dhcpv4.WithMessageType(dhcpv4.MessageTypeAck), dhcpv4.WithYourIP(net.ParseIP(ca)), dhcpv4.WithLeaseTime(seconds))
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.hand(port, worker.Learn, dhcpFrame(t, m, thereMAC, mac, "10.1.1.53", ca, 67, 68))
+	}
+	ack(1, hereMAC, "10.1.1.20", 800)
+	ack(1, hereMAC, "10.1.1.20", 1)
+	x.now = x.now.Add(800 * time.Second)
+	if n := len(x.guests.ended(x.now)); n != 0 {
+		t.Error("a lease was made shorter")
+	}
+	decide := func() string {
+		t.Helper()
+		if len(x.proposals) != 1 {
+			t.Fatalf("%d proposals", len(x.proposals))
+		}
+		return says((<-x.proposals).decide(fibtest.Book(t, set)))
+	}
+	ack(1, hereMAC, "10.1.1.21", 800)
+	if got := decide(); got != errLearnOther.Error() {
+		t.Errorf("of a VM that was seen with it: %s", got)
+	}
+	// One whose own lease ended is another's by now.
+	ack(2, alsoMAC, "10.1.1.20", 800)
+	if got, want := decide(), "delete 10.1.1.20 02:00:00:00:11:01 at 192.168.1.10; put dynamic 10.1.1.20 02:00:00:00:11:02 at 192.168.1.10"; got != want {
+		t.Errorf("of a VM whose lease ended: %s\nwant %s", got, want)
+	}
+	// However many they are, the VM itself is heard.
+	for i := range 100 {
+		ack(1, hereMAC, fmt.Sprintf("10.1.1.%d", 100+i), 800)
+	}
+	before := len(x.proposals)
+	x.hand(1, worker.Learn, arpFrom(packet.ARPOpRequest, hereMAC, packet.Broadcast, "10.1.1.99", "10.1.1.1"))
+	if before > int(learnRate.burst) || len(x.proposals) != before+1 {
+		t.Errorf("%d proposals, and %d with the VM's own", before, len(x.proposals))
+	}
+}
+
+// A CA that several VMs announce in turn stays with each for longer and longer, and
+// at last makes one revision a minute; one that stays is free to move again.
+func TestA12_P25Flapping(t *testing.T) {
+	p := newPaper(t, learners())
+	before, _, _ := p.Get(policy.Global{}.Key())
+	for range 100 {
+		p.see(seen(hereMAC, "10.1.1.20", true))
+		p.see(seen(alsoMAC, "10.1.1.20", true))
+	}
+	if after, _, _ := p.Get(policy.Global{}.Key()); after > before+2+3 { // learned, moved, and as often as it is slow
+		t.Errorf("%d revisions for 200 announcements", after-before)
+	}
+
+	var g guests
+	at, now := spot{benchVSID, netip.MustParseAddr("10.1.1.20")}, time.Unix(1000, 0)
+	moves, last := 0, time.Duration(0)
+	for range 10 * 60 * 10 { // ten minutes, ten announcements a second
+		if g.settled(now, at) {
+			g.moved(now, at)
+			moves++
+			last = g.moves[at].until.Sub(now)
+		}
+		now = now.Add(100 * time.Millisecond)
+	}
+	if moves < 10 || moves > 6+10 || last != movePauseMost {
+		t.Errorf("%d moves in ten minutes, the last for %v", moves, last)
+	}
+	if !g.settled(now.Add(time.Second), spot{benchVSID, netip.MustParseAddr("10.1.1.21")}) {
+		t.Error("another CA must stay")
+	}
+	now = g.moves[at].until.Add(movePauseMost)
+	if g.moved(now, at); !g.settled(now.Add(movePause), at) {
+		t.Error("a CA that stayed must stay")
+	}
+	for i := range 10 * maxKeys {
+		now = now.Add(time.Second)
+		g.moved(now, spot{benchVSID, netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})})
+	}
+	if len(g.moves) > maxKeys {
+		t.Errorf("%d moves remembered", len(g.moves))
 	}
 }
 
