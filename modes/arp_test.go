@@ -100,6 +100,7 @@ func TestA7_A12ProbesAndAnnouncements(t *testing.T) {
 		copy(f[28:], addr(ca).AsSlice())
 		return f
 	}
+	unicast := func(f []byte, to packet.MAC) []byte { copy(f, to[:]); return f }
 	everyone := vm{mac: packet.MAC{}, v4: vmBlue1.v4}
 	for _, c := range []struct {
 		name   string
@@ -118,6 +119,9 @@ func TestA7_A12ProbesAndAnnouncements(t *testing.T) {
 		{"another's, announced by a reply", arpReply(vmBlue1, vmBlue3.v4, vm{v4: vmBlue3.v4}, packet.Broadcast), vm{}, count.ARPSelf},
 		{"another's, told to one", arpReply(vmBlue1, vmBlue3.v4, vmBlue2, macBlue2), vm{}, count.SourceCA},
 		{"the router's, told to one", arpReply(vmBlue1, router1.v4, vmBlue2, macBlue2), vm{}, count.SourceCA},
+		{"another's, probed of himself", unicast(probe4(vmBlue3.v4), macBlue3), vmBlue3, 0},
+		{"another's, announced to himself", unicast(announce(vmBlue3.v4), macBlue3), vmBlue3, 0},
+		{"own, told to all", arpReply(vmBlue1, vmBlue1.v4, vmBlue3, packet.Broadcast), vm{}, count.ARPSelf},
 		{"nobody's, probed", probe4("10.1.1.99"), vm{}, count.ARPUnknown},
 		{"nobody's, announced", announce("10.1.1.99"), vm{}, count.ARPUnknown},
 		{"of another subnet, probed", probe4(vmBlue5.v4), vm{}, count.ARPUnknown},
@@ -125,6 +129,10 @@ func TestA7_A12ProbesAndAnnouncements(t *testing.T) {
 		{"own, IPv6, announced", advertise(vmBlue1, vmBlue1.v6, "ff02::1", packet.GroupMAC(packet.AllNodes), packet.NDOverride), vm{}, count.NDSelf},
 		{"another's, IPv6, announced", advertise(vmBlue1, vmBlue3.v6, "ff02::1", packet.GroupMAC(packet.AllNodes), packet.NDOverride), vm{}, count.NDSelf},
 		{"another's, IPv6, told to one", advertise(vmBlue1, vmBlue3.v6, vmBlue2.v6, macBlue2, packet.NDSolicited), vm{}, count.SourceCA},
+		{"another's, IPv6, told to one by itself", packet.AppendNA(nil, &packet.NAFrame{DstMAC: macBlue2, SrcMAC: macBlue1, Src: addr(vmBlue1.v6).As16(),
+			Dst: addr(vmBlue2.v6).As16(), Target: addr(vmBlue3.v6).As16(), TargetMAC: macBlue1, Flags: packet.NDSolicited}), vm{}, count.SourceCA},
+		{"own, IPv6, with another's MAC", packet.AppendNA(nil, &packet.NAFrame{DstMAC: macBlue2, SrcMAC: macBlue1, Src: addr(vmBlue1.v6).As16(),
+			Dst: addr(vmBlue2.v6).As16(), Target: addr(vmBlue1.v6).As16(), TargetMAC: macBlue3, Flags: packet.NDSolicited}), vm{}, count.SourceMAC},
 		{"the router's, IPv6, told to one", advertise(vmBlue1, router1.v6, vmBlue2.v6, macBlue2, packet.NDSolicited), vm{}, count.SourceCA},
 		{"nobody's, IPv6, probed", solicit(vmBlue1, "::", "fd00:1::99"), vm{}, count.NDUnknown},
 		{"link-local, probed", solicit(vmBlue1, "::", "fe80::1"), vm{}, count.NDUnknown},
@@ -232,6 +240,9 @@ func TestA5_A15_A20UnknownTargetFlooded(t *testing.T) {
 	r.dropped(r.trip(blue3, arpRequest(other, "10.1.4.99", packet.Broadcast)), blue3, 1, count.SourceCA)
 	r.dropped(r.trip(blue3, arpRequest(static, "10.1.1.11", packet.Broadcast)), blue3, 1, count.ARPUnknown) // A6
 	r.dropped(r.trip(blue3, solicit(static, static.v6, "fe80::99")), blue3, 1, count.NDUnknown)
+	claim := arpRequest(static, "10.1.4.99", packet.Broadcast) // not its own to announce
+	copy(claim[28:], addr("10.1.4.99").AsSlice())
+	r.dropped(r.trip(blue3, claim), blue3, 1, count.ARPUnknown)
 	// Where all CAs are known, silence.
 	r.dropped(r.trip(blue1, arpRequest(vmBlue1, "10.1.1.99", packet.Broadcast)), blue1, 1, count.ARPUnknown)
 	r.dropped(r.trip(blue1, solicit(vmBlue1, vmBlue1.v6, "fd00:1::99")), blue1, 1, count.NDUnknown)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/google/gopacket/layers"
+
 	"paca/dataplane/count"
 	"paca/dataplane/fib"
 	"paca/dataplane/packet"
@@ -31,6 +33,13 @@ func TestG3_G4_G5_G7_L3_L10Gateway(t *testing.T) {
 			d.from = fib.DefaultRouterMAC
 			if got := r.only(r.trip(uplink, tunnel(6003, paFar, paHere, d.frame())), gate)[0]; !bytes.Equal(got, d.frame()) {
 				t.Errorf("%x became %x", d.frame(), got)
+			}
+			// It is no VM whose CA there is to learn (A16).
+			lease := d
+			lease.sport, lease.dport = 67, 68
+			if !v6 {
+				r.only(r.trip(uplink, tunnel(6003, paFar, paHere, lease.dhcp4(layers.DHCPOpReply, layers.DHCPMsgTypeAck, vmGate.mac))), gate)
+				r.untold()
 			}
 			// To another MAC than the gateway's, or with another VSID, nobody is meant.
 			d.to = vmGate2.mac
@@ -199,6 +208,9 @@ func TestL7GatewayDoesNotReachItself(t *testing.T) {
 		for _, from := range []vm{vmGate, outside} {
 			d := between(from, outside, fib.DefaultRouterMAC, v6)
 			d.from = vmGate.mac
+			r.dropped(r.trip(gate, d.frame()), gate, 1, count.LookupFailed)
+			// Nor by another of its subnet, whose MAC it says: routes decide (L7).
+			d.to = vmGate2.mac
 			r.dropped(r.trip(gate, d.frame()), gate, 1, count.LookupFailed)
 		}
 		r.balance(0)

@@ -606,6 +606,17 @@ func TestM5_M7_M9LargeBroadcast(t *testing.T) {
 	six.size = 1459
 	r.dropped(r.trip(blue1, six.frame()), blue1, 1, count.MTUExceeded)
 	r.balance(0)
+
+	set := wholePolicy()
+	set.Ports[blue3].MTU = 1300
+	r = newRig(t, set, nvgre.Config{})
+	d.df, d.size = false, 1301+7
+	out = r.trip(blue1, d.frame())
+	wholeAgain(t, out[blue3], d.frame(), 1300)
+	if len(out[uplink]) != 4 || len(r.drops()) != 0 {
+		t.Errorf("%d copies sent, drops %v", len(out[uplink]), r.drops())
+	}
+	r.balance(0)
 }
 
 // A rewrite subnet carries none (R20).

@@ -60,13 +60,16 @@ func TestL31DHCPGuard(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			set := wholePolicy()
-			r := newRig(t, set, nvgre.Config{})
-			if out := r.trip(blue1, c.frame); len(out[blue3]) != 1 {
-				t.Errorf("without guard %d delivered, drops %v", len(out[blue3]), r.drops())
+			for range 2 {
+				r := newRig(t, set, nvgre.Config{})
+				if out := r.trip(blue1, c.frame); len(out[blue3]) != 1 {
+					t.Errorf("without guard %d delivered, drops %v", len(out[blue3]), r.drops())
+				}
+				r.balance(0)
+				set.Ports[blue1].RouterGuard, set.Ports[blue1].MACSpoofing = true, true // another switch
 			}
-			r.balance(0)
 			set.Ports[blue1].DHCPGuard = true
-			r = newRig(t, set, nvgre.Config{})
+			r := newRig(t, set, nvgre.Config{})
 			if out := r.trip(blue1, c.frame); c.server {
 				r.dropped(out, blue1, 1, count.DHCPGuard)
 			} else if len(out[blue3]) != 1 || len(r.drops()) != 0 {
@@ -105,13 +108,16 @@ func TestL31RouterGuard(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			set := wholePolicy()
-			r := newRig(t, set, nvgre.Config{})
-			if out := r.trip(blue1, c.frame); len(out[blue3]) != 1 {
-				t.Errorf("without guard %d delivered, drops %v", len(out[blue3]), r.drops())
+			for range 2 {
+				r := newRig(t, set, nvgre.Config{})
+				if out := r.trip(blue1, c.frame); len(out[blue3]) != 1 {
+					t.Errorf("without guard %d delivered, drops %v", len(out[blue3]), r.drops())
+				}
+				r.balance(0)
+				set.Ports[blue1].DHCPGuard, set.Ports[blue1].MACSpoofing = true, true // another switch
 			}
-			r.balance(0)
 			set.Ports[blue1].RouterGuard = true
-			r = newRig(t, set, nvgre.Config{})
+			r := newRig(t, set, nvgre.Config{})
 			if out := r.trip(blue1, c.frame); c.router {
 				r.dropped(out, blue1, 1, count.RouterGuard)
 			} else if len(out[blue3]) != 1 || len(r.drops()) != 0 {
@@ -167,7 +173,14 @@ func TestL2_L3_L31MACSpoofing(t *testing.T) {
 		if out := on.trip(blue1, between(vmBlue3, vmBlue2, macBlue2, v6).frame()); len(out[uplink]) != 1 {
 			t.Errorf("drops %v", on.drops())
 		}
-		// But not one of another subnet, nor of another tenant.
+		// But not the router, nor one of another subnet.
+		on.dropped(on.trip(blue1, between(router1, vmBlue2, macBlue2, v6).frame()), blue1, 1, count.SourceCA)
+		b := toGroup("10.1.1.1", "255.255.255.255")
+		if v6 {
+			b = toGroup("fd00:1::1", "ff02::1")
+		}
+		b.from = router1.mac
+		on.dropped(on.trip(blue1, b.frame()), blue1, 1, count.SourceCA)
 		on.dropped(on.trip(blue1, between(vmBlue5, vmBlue2, macBlue2, v6).frame()), blue1, 1, count.SourceCA)
 
 		// Delivered to the port that may spoof: from here and from the fabric.

@@ -91,6 +91,7 @@ func TestW20_W24ToHost(t *testing.T) {
 		{"priority and VLAN", tagged(0x6000|104, fromFabric()), count.OuterVLAN},
 		{"of its own, in a VLAN", tagged(104, fromFabricTo(hostIP).frame()), count.OuterOther},
 		{"two tags", tagged(7, tagged(0, fromFabric())), count.OuterVLAN},
+		{"two tags, the outer one the PA's", tagged(0, tagged(7, fromFabric())), count.OuterVLAN},
 		{"LLDP", lldp, count.OuterOther},
 		{"GRE without key", gre(func(f []byte) { f[34] = 0 }), count.GREOther},
 		{"GRE of IP", gre(func(f []byte) { f[36], f[37] = 8, 0 }), count.GREOther},
@@ -114,8 +115,14 @@ func TestW20_W24ToHost(t *testing.T) {
 
 // What tunnel traffic or a PA's own is, the kernel does not get, good or bad.
 func TestW20_W21_W22_W23NotToHost(t *testing.T) {
-	r := newRig(t, dual(0, 0), nvgre.Config{})
+	r := newRig(t, dual(103, 103), nvgre.Config{})
+	for _, tci := range []uint16{103, 0x6000 | 103, 0x1000 | 103} { // whatever its priority
+		r.only(r.trip(uplink, tagged(tci, fromFabric())), blue1)
+	}
+	r.balance(0)
+	r = newRig(t, dual(0, 0), nvgre.Config{})
 	r.only(r.trip(uplink, fromFabric()), blue1)
+	r.only(r.trip(uplink, tagged(0x6000, fromFabric())), blue1) // a priority is no VLAN
 	for _, c := range []struct {
 		change func(f []byte)
 		reason count.Reason

@@ -99,6 +99,17 @@ func TestA16LearnedFromARPAndND(t *testing.T) {
 	}
 }
 
+// A VM that lives on another host by its record is not learned here.
+func TestA16_P13NotLearnedElsewhere(t *testing.T) {
+	set := wholePolicy()
+	set.Ports[fresh].MAC = vmFresh2.mac
+	r := newRig(t, set, nvgre.Config{})
+	r.dropped(r.trip(fresh, arpRequest(vmFresh2, vmServer.v4, packet.Broadcast)), fresh, 1, count.SourceCA)
+	r.dropped(r.trip(fresh, solicit(vmFresh2, vmFresh2.v6, vmServer.v6)), fresh, 1, count.SourceCA)
+	r.untold()
+	r.balance(0)
+}
+
 // Once there is a Dynamic record the VM is one like any other; without it again, it is
 // learned anew.
 func TestA16_A17LearnedAndForgotten(t *testing.T) {
@@ -202,6 +213,14 @@ func TestL10_A15_A16DHCPOffer(t *testing.T) {
 		f := offer(vmServer, vmFresh, "255.255.255.255", packet.Broadcast)
 		r.copies(r.trip(uplink, tunnel(6004, paFar, paHere, f)), f, 6004, []int{blue3, fresh})
 		r.told(worker.Learn, fresh, f)
+	})
+	t.Run("offer to a VM with records", func(t *testing.T) {
+		r.t = t
+		f := offer(vmServer, server, "255.255.255.255", packet.Broadcast)
+		r.copies(r.trip(uplink, tunnel(6004, paFar, paHere, f)), f, 6004, []int{blue3, fresh})
+		f = offer(vmServer, server, server.v4, server.mac)
+		r.only(r.trip(uplink, tunnel(6004, paFar, paHere, f)), blue3)
+		r.untold()
 	})
 	t.Run("IPv6", func(t *testing.T) {
 		r.t = t

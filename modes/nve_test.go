@@ -184,6 +184,15 @@ func TestN10TenantsMessageIsData(t *testing.T) {
 	}
 	r.untold()
 	r.balance(0)
+
+	// Nor is it the control plane's if the VM cannot have it.
+	set := wholePolicy()
+	set.Ports[blue1].MTU = 80
+	r = newRig(t, set, nvgre.Config{}, listening)
+	f := between(vmBlue2, vmBlue1, macBlue1, false).with(&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(3, 10)}, gopacket.Payload(quote))
+	r.dropped(r.trip(uplink, tunnel(6001, paFar, paHere, f)), uplink, 1, count.MTUExceeded)
+	r.untold()
+	r.balance(0)
 }
 
 // L24, L25: what came from the fabric never goes back to it, whatever it is for; not

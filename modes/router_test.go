@@ -328,9 +328,10 @@ func TestL7_L8_L9_P9_P10_P12CustomerRoutes(t *testing.T) {
 		// A third gateway behind .31.
 		third := vm{packet.MAC{2, 0, 0, 1, 3, 0x52}, "10.1.3.252", "fd00:3::252"}
 		all, some, host := "0.0.0.0/0", "198.51.100.0/24", "198.51.100.7/32"
-		subnet2 := "10.1.2.0/25"
+		subnet2, own := "10.1.2.0/25", "10.1.1.0/24"
 		if v6 {
 			all, some, host, subnet2 = "::/0", "2001:db8:ffff::/48", "2001:db8:ffff::7/128", "fd00:2::/65"
+			own = "fd00:1::/64"
 		}
 		nobody := vm{v4: "10.1.3.99", v6: "fd00:3::99"}
 		wrong := vmBlue6 // of 6002, not of the route's 6003
@@ -359,6 +360,9 @@ func TestL7_L8_L9_P9_P10_P12CustomerRoutes(t *testing.T) {
 			{"on-link of the same subnet and nobody there", []policy.CustomerRoute{via(all, vmGate2.ca(v6), 6003, 255)}, vm{v4: "10.1.1.99", v6: "fd00:1::99"}.ca(v6), "", 0},
 			{"on-link of another subnet and nobody there", []policy.CustomerRoute{via(all, vmGate2.ca(v6), 6003, 255)}, vm{v4: "10.1.2.99", v6: "fd00:2::99"}.ca(v6), "", 0},
 			{"on-link by a route and nobody there", []policy.CustomerRoute{via(all, vmGate2.ca(v6), 6003, 255), via(some, unspecified, 6003, 255)}, outside.ca(v6), "", 0},
+			{"on-link, though a route to the same prefix leads away", []policy.CustomerRoute{via(own, vmGate2.ca(v6), 6003, 0)}, vm{v4: "10.1.1.99", v6: "fd00:1::99"}.ca(v6), "", 0},
+			{"on-link by a route that is better", []policy.CustomerRoute{via(all, unspecified, 6003, 1), via(all, vmGate2.ca(v6), 6003, 2)}, outside.ca(v6), "", 0},
+			{"on-link by a route that is worse", []policy.CustomerRoute{via(all, unspecified, 6003, 2), via(all, vmGate2.ca(v6), 6003, 1)}, outside.ca(v6), "192.168.2.30", 6003},
 			{"a record comes first", []policy.CustomerRoute{via(subnet2, vmGate2.ca(v6), 6003, 1)}, vmBlue6.ca(v6), paFar, 6002},
 			{"a next hop that is a VM without wildcard", []policy.CustomerRoute{via(all, vmBlue4.ca(v6), 6001, 1)}, outside.ca(v6), "192.168.2.21", 6001},
 		} {
@@ -588,6 +592,11 @@ func TestL18ExternalRouter(t *testing.T) {
 		r = newRig(t, set, nvgre.Config{})
 		r.dropped(r.trip(blue1, between(vmBlue1, vmBlue5, ext.mac, v6).frame()), blue1, 1, count.OtherSubnet)
 		r.dropped(r.trip(blue1, between(vmBlue1, outside, ext.mac, v6).frame()), blue1, 1, count.LookupFailed)
+		// Nor is a VM without CA, by its MAC (L10).
+		set.LookupRecords = append(set.LookupRecords, unnumbered(6001, policy.L2Only, vmFresh2, paFar)...)
+		r2 := newRig(t, set, nvgre.Config{})
+		r2.dropped(r2.trip(blue1, between(vmBlue1, vmBlue5, vmFresh2.mac, v6).frame()), blue1, 1, count.OtherSubnet)
+		r2.balance(0)
 		if !v6 {
 			r.dropped(r.trip(blue1, arpRequest(vmBlue1, ext.v4, packet.Broadcast)), blue1, 1, count.ARPUnknown)
 		}
