@@ -133,12 +133,15 @@ func TestA7_A12ProbesAndAnnouncements(t *testing.T) {
 			Dst: addr(vmBlue2.v6).As16(), Target: addr(vmBlue3.v6).As16(), TargetMAC: macBlue1, Flags: packet.NDSolicited}), vm{}, count.SourceCA},
 		{"own, IPv6, with another's MAC", packet.AppendNA(nil, &packet.NAFrame{DstMAC: macBlue2, SrcMAC: macBlue1, Src: addr(vmBlue1.v6).As16(),
 			Dst: addr(vmBlue2.v6).As16(), Target: addr(vmBlue1.v6).As16(), TargetMAC: macBlue3, Flags: packet.NDSolicited}), vm{}, count.SourceMAC},
+		{"asked, with another's MAC", packet.AppendNS(nil, &packet.NSFrame{DstMAC: packet.GroupMAC(packet.SolicitedNode(addr(vmBlue2.v6).As16())), SrcMAC: macBlue3,
+			Src: addr(vmBlue1.v6).As16(), Dst: packet.SolicitedNode(addr(vmBlue2.v6).As16()), Target: addr(vmBlue2.v6).As16()}), vm{}, count.SourceMAC},
 		{"the router's, IPv6, told to one", advertise(vmBlue1, router1.v6, vmBlue2.v6, macBlue2, packet.NDSolicited), vm{}, count.SourceCA},
 		{"nobody's, IPv6, probed", solicit(vmBlue1, "::", "fd00:1::99"), vm{}, count.NDUnknown},
 		{"link-local, probed", solicit(vmBlue1, "::", "fe80::1"), vm{}, count.NDUnknown},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, wholePolicy(), nvgre.Config{})
+			copy(c.frame[6:], macBlue1[:])
 			out := r.trip(blue1, c.frame)
 			if c.owner == (vm{}) {
 				r.dropped(out, blue1, 1, c.reason)

@@ -1,6 +1,7 @@
 package modes_test
 
 import (
+	"net/netip"
 	"testing"
 
 	"paca/dataplane/count"
@@ -37,6 +38,26 @@ func TestA21_L25OneCopyForEachVM(t *testing.T) {
 	r2.dropped(r2.trip(uplink, reseal(f)), uplink, 1, count.InnerBroadcast)
 	r2.balance(0)
 	r.balance(0)
+}
+
+// Of several PAs that a VM lives behind, frames that no record is for have the first.
+func TestA21FirstOfSeveralPAs(t *testing.T) {
+	set := wholePolicy()
+	for i := range 8 {
+		pa := netip.AddrFrom4([4]byte{192, 168, 1, byte(11 + i)})
+		set.ProviderAddresses = append(set.ProviderAddresses, policy.ProviderAddress{Prefix: netip.PrefixFrom(pa, 24), Port: "uplink"})
+		set.LookupRecords = append(set.LookupRecords, policy.LookupRecord{VSID: 6001, CA: netip.AddrFrom4([4]byte{10, 1, 1, byte(200 + i)}), MAC: macBlue1, PA: pa})
+	}
+	d := toGroup("fe80::1", "ff02::1")
+	for range 10 {
+		r := newRig(t, set, nvgre.Config{})
+		for _, f := range r.trip(blue1, d.frame())[uplink] {
+			if w := unwrap(t, f); w.from != paHere {
+				t.Errorf("from %s", w.from)
+			}
+		}
+		r.balance(0)
+	}
 }
 
 // A VM's broadcasts leave from the PA of its own record, to the PAs of that family: a

@@ -153,6 +153,14 @@ func TestN1_N2_N3_N5_N12ControlMessage(t *testing.T) {
 				if n := r.punted(); n != 50 || r.drops()["nve_control"] != 50 {
 					t.Errorf("told of %d of 100, drops %v", n, r.drops())
 				}
+				// Strays are counted by themselves.
+				for _, s := range strayed(false) {
+					if v6 {
+						break
+					}
+					r.trip(uplink, s)
+					r.told(worker.Stray, uplink, s)
+				}
 				r.now += time.Second
 				for r.w.Punt.Push(0, worker.Neighbor, nil) {
 				}
