@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"slices"
 
 	"connectrpc.com/connect"
@@ -13,6 +14,7 @@ import (
 	pacav1 "paca/ctrl/api/paca/v1"
 	"paca/ctrl/client"
 	"paca/ctrl/policyfile"
+	"paca/dataplane/packet"
 	"paca/dataplane/policy"
 )
 
@@ -26,7 +28,7 @@ func (f *fromFile) flags(command *cobra.Command) {
 	command.Flags().StringVarP(&f.name, "file", "f", "", "policy file; - is standard input")
 	_ = command.MarkFlagRequired("file") // it is there
 	_ = command.MarkFlagFilename("file", "toml")
-	command.Flags().BoolVar(&f.replace, "replace", false, "also delete what the file lacks, but for what the host file says")
+	command.Flags().BoolVar(&f.replace, "replace", false, "also delete what the file lacks, but for what the host file says and what hosts learned")
 }
 
 func (c *ctl) apply() *cobra.Command {
@@ -39,10 +41,14 @@ func (c *ctl) apply() *cobra.Command {
 	from.flags(command)
 	how.flags(command)
 	command.Long = "Add what a policy file says and policy lacks, and replace what differs: everything or, if\n" +
-		"any of it is refused, nothing. What the file does not speak of stays, unless --replace."
+		"any of it is refused, nothing. What the file does not speak of stays, unless --replace.\n" +
+		learnedStays
 	command.Example = example("pacactl apply -f policy.toml\npacactl apply -f policy.toml --replace --dry-run")
 	return command
 }
+
+const learnedStays = "Addresses that hosts learned (type dynamic) stay even then, of\n" +
+	"VMs that have an l2-only record in the file, unless it has records of type dynamic itself."
 
 // errDiffers ends diff with exit code 1 and without a message.
 var errDiffers = errors.New("policy differs from the file")
@@ -65,7 +71,7 @@ func (c *ctl) diff() *cobra.Command {
 	from.flags(command)
 	how.expect(command)
 	command.Long = "Say what applying a policy file would change, and exit with 1 if anything would: + is new,\n" +
-		"- goes, ~ becomes other."
+		"- goes, ~ becomes other. " + learnedStays
 	command.Example = example("pacactl diff -f policy.toml --replace")
 	return command
 }
@@ -110,19 +116,52 @@ func (f *fromFile) read(in io.Reader) (*policyfile.File, error) {
 	return policyfile.Parse("standard input", data)
 }
 
-// leftovers deletes what policy has and the file has not.
+// leftovers deletes what policy has and the file has not, but for what hosts learned:
+// no file of an operator's can have that, and VMs would be cut off until they are
+// learned anew.
 func leftovers(ctx context.Context, daemon *client.Client, file *policyfile.File) ([]*pacav1.Change, error) {
 	kept := map[policy.Key]bool{policy.Global{}.Key(): true}
 	for _, o := range file.Objects {
 		kept[o.Key()] = true
 	}
+	learned := learnable(file)
 	var changes []*pacav1.Change
 	_, err := export(ctx, daemon, func(m *pacav1.Object, o policy.Object) {
-		if !kept[o.Key()] {
+		if !kept[o.Key()] && !learned(o) {
 			changes = append(changes, &pacav1.Change{Change: &pacav1.Change_Delete{Delete: m}})
 		}
 	})
 	return changes, err
+}
+
+// learnable says of an object if it is a record that hosts could have learned of what
+// a file says, and not from the file.
+func learnable(file *policyfile.File) func(policy.Object) bool {
+	type vm struct {
+		vsid policy.VSID
+		mac  packet.MAC
+		v6   bool
+	}
+	learns := map[vm]bool{}
+	prefixes := map[policy.VSID][]netip.Prefix{}
+	for _, o := range file.Objects {
+		switch o := o.(type) {
+		case policy.VirtualSubnet:
+			prefixes[o.VSID] = o.Prefixes
+		case policy.LookupRecord:
+			switch o.Type {
+			case policy.L2Only:
+				learns[vm{o.VSID, o.MAC, o.CA.Is6()}] = true
+			case policy.Dynamic:
+				return func(policy.Object) bool { return false }
+			}
+		}
+	}
+	return func(o policy.Object) bool {
+		r, ok := o.(policy.LookupRecord)
+		return ok && r.Type == policy.Dynamic && learns[vm{r.VSID, r.MAC, r.CA.Is6()}] &&
+			slices.ContainsFunc(prefixes[r.VSID], func(p netip.Prefix) bool { return p.Contains(r.CA) })
+	}
 }
 
 // export visits all policy but what the host file says.

@@ -505,6 +505,58 @@ func randomPolicy(r *rand.Rand) (set []policy.Change) {
 	return set
 }
 
+// What hosts learned is not in an operator's file, and stays when policy is made what
+// the file says; but not what nobody could have learned of it, and not if the file
+// has what was learned, as an export does.
+func TestA16_A17ReplaceKeepsWhatWasLearned(t *testing.T) {
+	const subnet = `
+[[virtual_subnet]]
+vsid = 6001
+rdid = "{11111111-2222-3333-4444-000000000000}"
+prefixes = ["10.1.1.0/24"]
+`
+	record := func(ca, mac, typ string) string {
+		return "\n[[lookup_record]]\nvsid = 6001\nca = \"" + ca + "\"\nmac = \"" + mac + "\"\npa = \"192.168.1.10\"\ntype = \"" + typ + "\"\n"
+	}
+	const a, b = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
+	text := subnet + record("0.0.0.0", a, "l2-only") + record("10.1.1.11", b, "static")
+	learned := text + record("10.1.1.21", a, "dynamic") + record("10.1.1.22", b, "dynamic")
+	socket := serve(t, servertest.New())
+	replace := func(text, command string, want ...string) {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), "policy.toml")
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, _, errOut := call(socket, command, "-f", file, "--replace")
+		if errOut != "" {
+			t.Fatal(errOut)
+		}
+		var got []string
+		for _, ca := range []string{"10.1.1.11", "10.1.1.21", "10.1.1.22"} {
+			if strings.Contains(done(t, socket, "export"), ca) {
+				got = append(got, ca)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s --replace: %v, want %v", command, got, want)
+		}
+	}
+	replace(learned, "apply", "10.1.1.11", "10.1.1.21", "10.1.1.22")
+	replace(text, "apply", "10.1.1.11", "10.1.1.21") // b has no l2-only record
+	file := filepath.Join(t.TempDir(), "policy.toml")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := done(t, socket, "diff", "-f", file, "--replace"); got != "" {
+		t.Errorf("diff finds %s", got)
+	}
+	replace(text+record("10.1.1.22", a, "dynamic"), "apply", "10.1.1.11", "10.1.1.22")
+	narrow := strings.Replace(text, "10.1.1.0/24", "10.1.1.0/28", 1) // 10.1.1.22 is of no prefix now
+	replace(narrow, "apply", "10.1.1.11")
+	replace("", "apply")
+}
+
 // diff tells new, gone and changed apart, and says so with its exit code.
 func TestDiff(t *testing.T) {
 	socket := furnished(t)
