@@ -38,6 +38,9 @@ func many(in int, frames map[string][]byte) (all []input) {
 // lap has a rig take every input, each a second after the one before, and the control
 // plane hear what it is told.
 func (r *rig) lap(mix []input) {
+	if r.remember {
+		r.inputs = append(r.inputs, mix...)
+	}
 	for _, x := range mix {
 		r.now += time.Second
 		for range x.times {

@@ -110,6 +110,9 @@ type rig struct {
 	kinds    [8]int        // frames that the control plane was told, by kind (lap)
 	injected int           // frames by the control plane, which nobody received
 	before   *count.Worker // counters as the last trip began
+
+	inputs   []input // of laps, if it shall remember them
+	remember bool
 }
 
 const poolSize = 1024
