@@ -81,6 +81,9 @@ func TestNoAllocations(t *testing.T) {
 	beyond := map[count.Reason]string{
 		count.MultiSegment: "ports in memory have buffers that are large enough",
 		count.Headroom:     "and room in front of every frame",
+
+		count.ChecksumUnsupported: "nothing is left to be done by who sends",
+		count.GSOUnsupported:      "nor left to be cut",
 	}
 	for why := count.Kept + 1; why < count.NumReasons; why++ {
 		if drops[why.Name()] == 0 && beyond[why] == "" {
