@@ -14,7 +14,6 @@ import (
 	pacav1 "paca/ctrl/api/paca/v1"
 	"paca/ctrl/client"
 	"paca/ctrl/policyfile"
-	"paca/dataplane/packet"
 	"paca/dataplane/policy"
 )
 
@@ -137,12 +136,7 @@ func leftovers(ctx context.Context, daemon *client.Client, file *policyfile.File
 // learnable says of an object if it is a record that hosts could have learned of what
 // a file says, and not from the file.
 func learnable(file *policyfile.File) func(policy.Object) bool {
-	type vm struct {
-		vsid policy.VSID
-		mac  packet.MAC
-		v6   bool
-	}
-	learns := map[vm]bool{}
+	learns := map[policy.Key]bool{} // l2-only records
 	prefixes := map[policy.VSID][]netip.Prefix{}
 	for _, o := range file.Objects {
 		switch o := o.(type) {
@@ -151,7 +145,7 @@ func learnable(file *policyfile.File) func(policy.Object) bool {
 		case policy.LookupRecord:
 			switch o.Type {
 			case policy.L2Only:
-				learns[vm{o.VSID, o.MAC, o.CA.Is6()}] = true
+				learns[o.Key()] = true
 			case policy.Dynamic:
 				return func(policy.Object) bool { return false }
 			}
@@ -159,7 +153,11 @@ func learnable(file *policyfile.File) func(policy.Object) bool {
 	}
 	return func(o policy.Object) bool {
 		r, ok := o.(policy.LookupRecord)
-		return ok && r.Type == policy.Dynamic && learns[vm{r.VSID, r.MAC, r.CA.Is6()}] &&
+		any := netip.IPv4Unspecified()
+		if r.CA.Is6() {
+			any = netip.IPv6Unspecified()
+		}
+		return ok && r.Type == policy.Dynamic && learns[policy.RecordKey(r.VSID, any, r.MAC)] &&
 			slices.ContainsFunc(prefixes[r.VSID], func(p netip.Prefix) bool { return p.Contains(r.CA) })
 	}
 }
