@@ -40,6 +40,10 @@ var (
 	nveInAll = rate{burst: 100, perSecond: 100}
 )
 
+// actRate is how many REDIRECTs may change policy: each looks at all records of its
+// VSID.
+var actRate = rate{burst: 100, perSecond: 10}
+
 // maxMessage is the longest message that is sent, in bytes with its outer header:
 // one that every path carries (N6).
 const maxMessage = packet.EthernetLen + 1280
@@ -276,7 +280,7 @@ type redirect struct {
 // heardNVE takes in an NVE control message (N1-N11).
 func (c *control) heardNVE(now time.Time, p *worker.ControlFrame) {
 	var t tunnel
-	if !t.open(p.Bytes()) || !c.nve.heard.take(now, t.src, nvePerPA) {
+	if !t.open(p.Bytes()) {
 		return
 	}
 	l, _ := t.layout()
@@ -290,6 +294,10 @@ func (c *control) heardNVE(now time.Time, p *worker.ControlFrame) {
 		c.quietly(now, "an NVE control message is not believed", "from", t.src, "vsid", m.VSID, "ca", m.CA, "why", why, "rule", "N10")
 		return
 	}
+	// Each PA has so many: of those that policy knows, for anybody may make up others.
+	if !c.nve.heard.take(now, t.src, nvePerPA) {
+		return
+	}
 	c.nve.in[index(m.Kind)].Add(1)
 	n := server.Notice{Kind: server.Unreachable, VSID: policy.VSID(m.VSID), CA: m.CA, PA: t.src, MAC: m.MAC}
 	if m.Kind == packet.NVERedirect {
@@ -300,7 +308,7 @@ func (c *control) heardNVE(now time.Time, p *worker.ControlFrame) {
 		return
 	}
 	r := redirect{vnic{policy.VSID(m.VSID), m.MAC}, m.CA, t.src, m.Dst}
-	if again, _ := c.nve.acted.again(now, r, tellPause); again || !c.nve.acts.take(now, nveInAll) {
+	if again, _ := c.nve.acted.again(now, r, tellPause); again || !c.nve.acts.take(now, actRate) {
 		return
 	}
 	c.propose(proposal{vnic: r.vnic, decide: r.decide})

@@ -495,6 +495,11 @@ func TestN12_E10_E11ScanHidesNothing(t *testing.T) {
 	if n := len(x.words()); n != maxKeys || x.unsaid != 44 {
 		t.Errorf("told %d, %d are lost", n, x.unsaid)
 	}
+	for i := range 2 * maxKeys { // nor do messages of hosts that there are not
+		pa := netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)})
+		m := packet.NVEFields{Kind: packet.NVERedirect, Src: pa, Dst: herePA}
+		x.hand(0, worker.NVE, said(t, pa, 6001, m, tenant(movedMAC, "10.1.1.11", "10.1.1.13", 9), 6001))
+	}
 	h := host{control: x.control}
 	if n := (*scrape)(&h).Provider().NoticesLost; n != 44 {
 		t.Errorf("%d notices are counted as lost", n)
