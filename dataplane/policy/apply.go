@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,7 +11,8 @@ import (
 // one Key are a Fault. What holds after the whole set must satisfy every rule.
 // applied is what really changed, as Put and Delete with whole objects, in the
 // order of changes; behind them come the Dynamic records that gave way to Static
-// ones of their CA (A17). err joins Faults, whose Index is that of the change.
+// ones of their CA, and to virtual subnets that have no room for them any more (A17).
+// err joins Faults, whose Index is that of the change.
 func (b *Book) Apply(changes []Change) (applied []Change, err error) {
 	t := trip{book: b, changes: changes}
 	if err := t.run(); err != nil {
@@ -355,6 +357,39 @@ func (t *trip) change() {
 			}
 			t.do(nil, s.to)
 		}
+	}
+	for i := range t.plan {
+		vs, is := t.plan[i].to.(VirtualSubnet)
+		old, was := t.plan[i].from.(VirtualSubnet)
+		if is && was && (old.Mode != vs.Mode || !slices.Equal(old.Prefixes, vs.Prefixes)) {
+			t.makeRoom(&vs)
+		}
+	}
+}
+
+// makeRoom takes out the records that were only learned, that the set says nothing of,
+// and that a virtual subnet, having changed, has no room for: no guest decides what
+// becomes of a subnet (A17).
+func (t *trip) makeRoom(vs *VirtualSubnet) {
+	var learned []LookupRecord
+	for n := range t.book.records.in(vs.VSID) {
+		if t.book.records.slot(n).typ != Dynamic {
+			continue
+		}
+		r := t.book.records.record(n)
+		if _, named := t.ids[identityOf(r.VSID, r.CA, r.MAC)]; named || len(t.book.pinned) > 0 && t.book.Pinned(r.Key()) {
+			continue
+		}
+		j := judge{externalRouter: t.book.global.UseExternalRouter}
+		j.at(KindLookupRecord, 0)
+		if j.recordIn(&r, vs); j.bad {
+			learned = append(learned, r)
+		}
+	}
+	slices.SortFunc(learned, func(a, b LookupRecord) int { return cmp.Compare(a.Key(), b.Key()) })
+	for _, r := range learned {
+		t.do(r, nil)
+		t.applied = append(t.applied, Change{Delete, r})
 	}
 }
 

@@ -206,6 +206,55 @@ func TestA17StaticWins(t *testing.T) {
 	}
 }
 
+// What was learned keeps no operator from changing a virtual subnet; what was said
+// does, and what is said in the same set.
+func TestA17SubnetsWin(t *testing.T) {
+	learned := LookupRecord{VSID: MinVSID, CA: addr("10.1.1.129"), MAC: mac(8), PA: addr("192.168.1.10"), Type: Dynamic}
+	static := learned
+	static.Type = Static
+	split := VirtualSubnet{VSID: MinVSID, RDID: blue, Prefixes: prefixes("10.1.1.0/25", "10.1.1.128/25", "fd00:1::/64")}
+	smaller := split
+	smaller.Prefixes = prefixes("10.1.1.0/25", "fd00:1::/64")
+	same := split
+	same.Prefixes = prefixes("10.1.1.0/24", "10.77.0.0/24", "fd00:1::/64")
+	const other = "lookup_record 10.1.1.129 with MAC 02:00:00:00:00:08 in VSID 4096"
+	for _, c := range []struct {
+		name    string
+		there   LookupRecord
+		changes []Change
+		want    string
+	}{
+		{"it has the router's address now", learned, []Change{{Put, split}}, "put virtual_subnet 4096; delete " + other},
+		{"it lies outside", learned, []Change{{Put, smaller}}, "put virtual_subnet 4096; delete " + other},
+		{"it is where it was", learned, []Change{{Put, same}}, "put virtual_subnet 4096"},
+		{"and is deleted by name", learned, []Change{{Put, smaller}, {Delete, learned}}, "put virtual_subnet 4096; delete " + other},
+		{"and is said to stay", learned, []Change{{Put, smaller}, {Put, learned}}, "virtual_subnet[0].vsid: " + other + ": ca: 10.1.1.129 lies in no on-link prefix of VSID 4096 (P11)"},
+		{"a static one", static, []Change{{Put, split}}, "virtual_subnet[0].vsid: " + other + ": ca: 10.1.1.129 is"},
+	} {
+		b := goodBook(t)
+		if _, err := b.Apply([]Change{{Put, c.there}}); err != nil {
+			t.Fatal(err)
+		}
+		before := b.Set()
+		_, checkErr := b.Check(c.changes)
+		if !reflect.DeepEqual(before, b.Set()) {
+			t.Errorf("%s: Check changed the Book", c.name)
+		}
+		applied, err := b.Apply(c.changes)
+		got := fmt.Sprint(err)
+		if err == nil {
+			var done []string
+			for _, a := range applied {
+				done = append(done, [...]string{Put: "put ", Delete: "delete "}[a.Verb]+name(a.Object))
+			}
+			got = strings.Join(done, "; ")
+		}
+		if got != c.want && (err == nil || !strings.HasPrefix(got, c.want)) || fmt.Sprint(err) != fmt.Sprint(checkErr) {
+			t.Errorf("%s: says %s (Check: %v)\nwant %s", c.name, got, checkErr, c.want)
+		}
+	}
+}
+
 // What the host's file says is changed in the host's file.
 func TestPin(t *testing.T) {
 	b, s := goodBook(t), goodSet()

@@ -112,6 +112,24 @@ func (w twin) apply(pinned map[Key]bool, changes []Change) (after twin, applied 
 			}
 		}
 	}
+	for _, c := range slices.Clone(applied) {
+		vs, ok := c.Object.(VirtualSubnet)
+		old, was := w[c.Object.Key()].(VirtualSubnet)
+		if !ok || !was || c.Verb != Put || old.Mode == vs.Mode && slices.Equal(old.Prefixes, vs.Prefixes) {
+			continue
+		}
+		for _, k := range slices.Sorted(maps.Keys(after)) {
+			d, ok := after[k].(LookupRecord)
+			j := judge{externalRouter: after[Global{}.Key()].(Global).UseExternalRouter}
+			if !ok || d.Type != Dynamic || d.VSID != vs.VSID || seen[k] || pinned[k] {
+				continue
+			}
+			if j.recordIn(&d, &vs); j.bad {
+				delete(after, k)
+				applied = append(applied, Change{Delete, d})
+			}
+		}
+	}
 	faults = append(faults, after.set().Validate())
 	return after, applied, plain, errors.Join(faults...)
 }
