@@ -235,11 +235,18 @@ func (g *guests) forsaken(b *policy.Book, changes []policy.Change) []policy.Chan
 			}
 		}
 	}
+	stays := map[vnic]bool{} // behind another port, or the same
+	for _, c := range changes {
+		if p, ok := c.Object.(policy.Port); ok && c.Verb != policy.Delete {
+			if v, ok := vnicOf(p); ok {
+				stays[v] = true
+			}
+		}
+	}
 	for _, c := range changes {
 		switch o := c.Object.(type) {
 		case policy.Port:
-			v, was := g.ports[o.Name]
-			if now, is := vnicOf(o); was && (c.Verb == policy.Delete || !is || now != v) {
+			if v, was := g.ports[o.Name]; was && !stays[v] {
 				forget(v, netip.Addr.IsValid)
 			}
 		case policy.LookupRecord:

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -260,11 +261,17 @@ func naiveForsaken(b *policy.Book, set []policy.Change) map[policy.Key]bool {
 			}
 		}
 	}
+	stays := func(v vnic) bool {
+		return slices.ContainsFunc(set, func(c policy.Change) bool {
+			p, ok := c.Object.(policy.Port)
+			return ok && c.Verb != policy.Delete && p.VSID == v.vsid && p.MAC == v.mac
+		})
+	}
 	for _, c := range set {
 		old, _ := b.Get(c.Object.Key())
 		switch was := old.(type) {
 		case policy.Port:
-			if now := c.Object.(policy.Port); c.Verb == policy.Delete || now.VSID != was.VSID || now.MAC != was.MAC {
+			if !stays(vnic{was.VSID, was.MAC}) {
 				forget(vnic{was.VSID, was.MAC}, true, true)
 			}
 		case policy.LookupRecord:

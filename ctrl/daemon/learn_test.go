@@ -544,6 +544,8 @@ func TestA17WhatWasLearnedGoes(t *testing.T) {
 	port := learners().Ports[1]
 	rehomed := port
 	rehomed.VSID = 6002
+	renamed := port
+	renamed.Name = "vm1-again"
 	wider := port
 	wider.DynamicIPLimit = 9
 	const (
@@ -565,6 +567,7 @@ func TestA17WhatWasLearnedGoes(t *testing.T) {
 	}{
 		{"port deleted", del(port), []string{also, theirs}, []string{"deleted " + v4, "deleted " + more, "deleted " + v6}},
 		{"port to another virtual subnet", put(rehomed), []string{also, theirs}, []string{"deleted " + v4, "deleted " + more, "deleted " + v6}},
+		{"port renamed", append(del(port), put(renamed)...), []string{v4, also, more, theirs, v6}, nil},
 		{"port changed otherwise", put(wider), []string{v4, also, more, theirs, v6}, nil},
 		{"L2Only of IPv4", del(l2(hereMAC, "0.0.0.0")), []string{also, theirs, v6}, []string{"deleted " + v4, "deleted " + more}},
 		{"L2Only of IPv6", del(l2(hereMAC, "::")), []string{v4, also, more, theirs}, []string{"deleted " + v6}},
