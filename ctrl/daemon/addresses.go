@@ -47,6 +47,9 @@ func (c *control) judge(f *fib.FIB) {
 		case a.State == neigh.Duplicate:
 			c.log.Error("another machine has a provider address of this host: nothing is sent from it until nobody claims it", "address", k.Addr, "mac", a.By, "rule", "P14")
 			c.duplicate(k.Addr, true)
+		case was == neigh.Duplicate && a.State == neigh.Tentative:
+			c.log.Info("a provider address is assigned anew: it is used while nobody claims it", "address", k.Addr, "rule", "P14")
+			c.duplicate(k.Addr, false)
 		case was == neigh.Duplicate:
 			c.log.Info("nobody claims the provider address any more: it is used again", "address", k.Addr, "rule", "P14")
 			c.duplicate(k.Addr, false)
@@ -54,11 +57,13 @@ func (c *control) judge(f *fib.FIB) {
 	}
 }
 
-// forget drops what was noted of PAs that are none of this host's any more.
+// forget drops what was noted of PAs that are none of this host's any more, and tells
+// that they are not.
 func (c *control) forget(used map[neigh.Key]bool) {
 	for k, state := range c.states {
 		if !used[k] {
 			delete(c.states, k)
+			c.notify(server.Notice{Kind: server.ProviderAddress, PA: k.Addr, Reason: neigh.Unassigned.String()}) // E12
 			if state == neigh.Duplicate {
 				c.duplicate(k.Addr, false)
 			}

@@ -339,6 +339,30 @@ func TestP14Defence(t *testing.T) {
 	}
 }
 
+// A PA that is this host's no more is told; one that was a duplicate and is assigned
+// anew is not said to be free, for nobody has asked yet.
+func TestP14_E12AssignedAnewAndGone(t *testing.T) {
+	b := ready(t)
+	for range 2 {
+		b.hear(fromPA(packet.ARPOpReply, benchPA))
+		b.pass(time.Second)
+	}
+	b.c.assign(b.now, nil)
+	b.pass(0)
+	if log := b.written.String(); !strings.Contains(log, "is assigned anew") || strings.Contains(log, "is used again") {
+		t.Errorf("log: %s", log)
+	}
+	b.hear(reply(routerMAC))
+	if !b.sends() {
+		t.Error("it is not sent from")
+	}
+	set := benchPolicy()
+	set.ProviderAddresses, set.ProviderRoutes = nil, nil
+	b.fib.Store(fibtest.Compile(t, set, b.c.resolve))
+	b.c.turn(b.now)
+	b.noticed(server.ProviderAddress, benchPA, "duplicate", "tentative", "invalid")
+}
+
 // A probe of another machine is answered, and changes nothing; so does our own
 // frame, come back.
 func TestP14ProbeOfAnother(t *testing.T) {

@@ -2637,7 +2637,7 @@ type Notice struct {
 	//	redirect          the host pa says that the VM of ca is now behind new_pa: vsid, mac (N2)
 	//	unreachable       the host pa says that it has no VM with ca: vsid, mac (N3)
 	//	customer-address  ca of mac was learned, given up or moved: vsid, pa, reason added, deleted, moved (A16)
-	//	provider-address  pa, of this host, is in another state: reason tentative, preferred, duplicate (P14)
+	//	provider-address  pa, of this host, is in another state: reason tentative, preferred, duplicate, or invalid: no more (P14)
 	//	path-mtu          the way to pa carries another size than before: reason (M10)
 	Kind          string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	TimeMs        int64  `protobuf:"varint,2,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"` // milliseconds since 1970, UTC
