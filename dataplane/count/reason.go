@@ -109,7 +109,7 @@ var reasons = [NumReasons]struct{ name, help string }{
 	PortNoVSID:     {"port_no_vsid", "frame from a VM port without a VSID: not virtualized (L1)"},
 	SourceMAC:      {"source_mac", "source MAC is not the port's (L2)"},
 	SourceCA:       {"source_ca", "no lookup record for the port's VSID, source CA and source MAC (L3)"},
-	Learning:       {"learning", "from a VM whose CA is being learned: its next frame will pass (A16)"},
+	Learning:       {"learning", "from a VM whose CA is being learned: its next frames pass if it may have it (A16)"},
 	DHCPGuard:      {"dhcp_guard", "DHCP server's message from a port with dhcp_guard (L31)"},
 	RouterGuard:    {"router_guard", "router advertisement or redirect from a port with router_guard (L31)"},
 	NotIP:          {"not_ip", "neither IPv4, IPv6 nor ARP (L5)"},
@@ -159,7 +159,7 @@ var reasons = [NumReasons]struct{ name, help string }{
 	OuterECN:       {"outer_ecn", "congestion marked on the outer header of an inner packet that cannot carry the mark (W16, RFC 6040)"},
 	PAForeign:      {"pa_foreign", "ARP or ND on the provider side that concerns no PA of this host (A13)"},
 	PADuplicate:    {"pa_duplicate", "another machine claims a PA of this host, or it was found to have it (P14)"},
-	ControlQueue:   {"control_queue", "for the control plane, whose queue was full"},
+	ControlQueue:   {"control_queue", "for the control plane, which has too many: its queue was full, or the port had its share"},
 }
 
 // Name is the reason's stable name in lower snake case.
