@@ -550,3 +550,30 @@ func TestM7WholeBurst(t *testing.T) {
 	}
 	r.balance(0)
 }
+
+// Over an IPv6 fabric what its routers told is less by 62 (M5, M10, W19).
+func TestM5_M10_W19PathMTUOverIPv6(t *testing.T) {
+	families(t, func(t *testing.T, v6 bool) {
+		set := sixPA()
+		r := newRig(t, set, nvgre.Config{}, router(worker.Router{ClampMSS: true}))
+		book, compiler := r.compile(set)
+		compiler.SetPathMTU(addr(six(paFar)), 1400)
+		r.apply(book, compiler, set)
+		for to, limit := range map[vm]int{vmBlue2: 1338, vmBlue4: 1438} {
+			d := between(vmBlue1, to, to.mac, v6)
+			d.size, d.df = limit, true
+			r.only(r.trip(blue1, d.frame()), uplink)
+			d.size++
+			r.tooBig(blue1, d.frame(), router1.mac, router1, uint32(limit))
+			headers := 40
+			if v6 {
+				headers = 60
+			}
+			got := unwrap(t, r.only(r.trip(blue1, d.syn(1460, nil)), uplink)[0]).inner
+			if mss := binary.BigEndian.Uint16(read(t, got).tcp.Options[0].OptionData); int(mss) != limit-headers {
+				t.Errorf("MSS %d, want %d", mss, limit-headers)
+			}
+		}
+		r.balance(0)
+	})
+}

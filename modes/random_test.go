@@ -4,10 +4,13 @@ import (
 	"encoding/binary"
 	"flag"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
+	"paca/dataplane/fib"
+	"paca/dataplane/fib/fibtest"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
 	"paca/dataplane/port"
@@ -27,8 +30,8 @@ func random(t testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// Whatever comes, from whomever, in bursts of all sorts: every packet is accounted for,
-// tenants stay apart (L17, L30), nothing that came from the fabric goes back to it but
+// Whatever comes, from whomever, in bursts of all sorts, while objects of policy, ports
+// and next hops come and go: every packet is accounted for, tenants stay apart (L17, L30), nothing that came from the fabric goes back to it but
 // answers for our own PAs (L24, L25), and what is sent is well-formed (W2, W3, W21).
 func TestL17_L24_L25_L30AnythingAtAll(t *testing.T) {
 	rng := random(t)
@@ -38,6 +41,7 @@ func TestL17_L24_L25_L30AnythingAtAll(t *testing.T) {
 	set.Ports[blue3].MTU, set.Ports[blue3].MACSpoofing = 1400, true
 	r := newRig(t, set, nvgre.Config{}, listening, router(worker.Router{AnswerPing: true, ClampMSS: true}))
 	book, compiler := r.compile(set)
+	objects := book.Objects()
 
 	type seed struct {
 		in    int
@@ -64,12 +68,37 @@ func TestL17_L24_L25_L30AnythingAtAll(t *testing.T) {
 	if testing.Short() {
 		rounds = 2000
 	}
+	refused := 0
 	for range rounds {
 		r.now += time.Duration(rng.IntN(int(time.Second)))
 		if rng.IntN(20) == 0 {
 			compiler.SetPathMTU(addr(paFar), []uint16{0, 68, 600, 1300, 1400}[rng.IntN(5)])
 			compiler.SetDuplicate(addr(paHere), rng.IntN(4) == 0)
-			r.apply(book, compiler, set)
+			var changes []policy.Change
+			for range rng.IntN(8) {
+				verb := policy.Put // most of policy is there most of the time
+				if rng.IntN(4) == 0 {
+					verb = policy.Delete
+				}
+				changes = append(changes, policy.Change{Verb: verb, Object: objects[rng.IntN(len(objects))]})
+			}
+			changes = append(changes, policy.Change{Verb: policy.Put, Object: policy.Global{UseExternalRouter: rng.IntN(4) == 0}})
+			devices := fibtest.Devices(set)
+			if rng.IntN(4) == 0 {
+				delete(devices, set.Ports[rng.IntN(nports)].Name)
+			}
+			silent := rng.IntN(4) == 0
+			resolve := func(_, _ uint16, _ netip.Addr) (packet.MAC, fib.AdjState) {
+				if silent {
+					return packet.MAC{}, fib.AdjFailed
+				}
+				return macRouter, fib.AdjReady
+			}
+			applied, err := book.Apply(changes)
+			if err != nil {
+				refused++ // all of them: others refer to what should go
+			}
+			r.fib.Store(compiler.Update(applied, book, devices, resolve))
 		}
 		in := rng.IntN(nports)
 		burst := make([][]byte, 0, port.MaxBurst)
@@ -119,7 +148,7 @@ func TestL17_L24_L25_L30AnythingAtAll(t *testing.T) {
 			t.Fatalf("in the burst from port %d: %x", in, burst)
 		}
 	}
-	t.Log(r.drops(), r.events())
+	t.Log(refused, r.drops(), r.events())
 }
 
 // garble changes some of a frame: bytes, mostly of headers, its length, its tags; and
