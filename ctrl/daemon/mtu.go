@@ -17,10 +17,10 @@ import (
 	"paca/dataplane/policy"
 )
 
-// How a path is tested: so many sizes at most, each so many times, waiting so long
-// for an answer.
+// How a path is tested: so many sizes at most, enough for the largest port's, each so
+// many times, waiting so long for an answer.
 const (
-	testSizes = 12
+	testSizes = 16
 	testTries = 2
 	testWait  = 500 * time.Millisecond
 
