@@ -29,14 +29,8 @@ type reader struct {
 	rest []byte // of m
 }
 
-// readFrom is a reader at an offset into m that lies in the packet.
-func readFrom(m *mbuf.Mbuf, at int) reader {
-	for at > len(m.Data()) {
-		at -= len(m.Data())
-		m = m.Next()
-	}
-	return reader{m, m.Data()[at:]}
-}
+// readFrom is a reader from an offset in the first segment on.
+func readFrom(m *mbuf.Mbuf, at int) reader { return reader{m, m.Data()[at:]} }
 
 // next is up to n bytes that lie together, at least one.
 func (r *reader) next(n int) []byte {
