@@ -300,7 +300,7 @@ func segments(t *testing.T, s Subject, frame []byte, size int) *mbuf.Mbuf {
 // txSegments is for ports that say they send packets of several buffers.
 func txSegments(t *testing.T, s Subject) {
 	if !s.Port.Offloads().Uses.Has(mbuf.SendSegments) {
-		t.Skip("this port is given packets of one buffer only")
+		return // it is given packets of one buffer only
 	}
 	before := s.Pool.Available()
 	for i, size := range []int{60, 61, 500, 1024} {
