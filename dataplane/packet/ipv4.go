@@ -11,6 +11,7 @@ const (
 	ProtoICMP        uint8 = 1
 	ProtoTCP         uint8 = 6
 	ProtoUDP         uint8 = 17
+	ProtoDCCP        uint8 = 33
 	ProtoRouting     uint8 = 43
 	ProtoFragment    uint8 = 44
 	ProtoGRE         uint8 = 47
@@ -19,6 +20,8 @@ const (
 	ProtoICMPv6      uint8 = 58
 	ProtoNone        uint8 = 59
 	ProtoDestination uint8 = 60
+	ProtoSCTP        uint8 = 132
+	ProtoUDPLite     uint8 = 136
 )
 
 // IPv4 is an IPv4 header (RFC 791); it may be longer than the header.
