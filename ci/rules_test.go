@@ -17,8 +17,8 @@ type rule struct {
 }
 
 // rules are those of the sections on the wire format (W), forwarding (L), ARP, ND,
-// DHCP and broadcast (A), MTU (M) and messages between hosts (N), without gaps but
-// for those of the numbering.
+// DHCP and broadcast (A), MTU (M), messages between hosts (N) and IP rewrite (R),
+// without gaps but for those of the numbering.
 var rules = []rule{
 	{id: "W1", line: "outer Ethernet, IPv4 or IPv6 with protocol 47, 8 bytes of GRE, the tenant's Ethernet frame"},
 	{id: "W2", line: "GRE begins with 20 00 65 58: a key, no checksum, no sequence number, Ethernet inside"},
@@ -121,7 +121,7 @@ var rules = []rule{
 		why: "of IPv4, none below 576 is: less the outer headers, guests could not be told, and who forges one would have every packet cut to shreds"},
 	{id: "M12", line: "of a super-packet, the segments are measured", state: notApplicable, why: "VMs are offered no segmentation, so there are no super-packets"},
 	{id: "M13", line: "by setting, the MSS of SYNs is lowered to what fits"},
-	{id: "M14", line: "rewrite: ICMP of the fabric is translated (R18)", state: notApplicable, why: "there is no rewrite mode yet"},
+	{id: "M14", line: "rewrite: ICMP of the fabric is translated (R18)"},
 
 	{id: "N1", line: "control messages are NVGRE packets with an ICMP message inside"},
 	{id: "N2", line: "REDIRECT is ICMP 5/10, ICMPv6 137/1"},
@@ -135,8 +135,34 @@ var rules = []rule{
 	{id: "N10", line: "believed only from the PA that policy has for the VM in question"},
 	{id: "N11", line: "a REDIRECT is told to who watches"},
 	{id: "N12", line: "a setting: off, notify (at first) or act"},
+
+	{id: "R1", line: "addresses are swapped at the sending host and back at the receiving one; nothing is added"},
+	{id: "R2", line: "each CA has a PA to itself: nothing else on the wire tells the tenant"},
+	{id: "R3", line: "out: CAs become PAs, checksums follow, MACs and VLAN are the PA's and the next hop's"},
+	{id: "R4", line: "between a rewrite subnet and another nothing passes"},
+	{id: "R5", line: "in: the destination PA tells the VM, the source PA must be of its routing domain; MACs are the virtual subnet's"},
+	{id: "R6", line: "a second index, from PA to record; no two records share such a PA"},
+	{id: "R7", line: "by setting, a PA has its VM's MAC: frames come from it, ARP and NA tell it"},
+	{id: "R8", line: "the IPv4 header checksum changes by the difference"},
+	{id: "R9", line: "so do those of TCP, UDP, UDP-Lite, DCCP and ICMPv6; SCTP, ICMP, GRE, ESP and AH stay as they are"},
+	{id: "R10", line: "UDP without a checksum stays so; none becomes so; over IPv6 it is counted"},
+	{id: "R11", line: "the VM sees exactly what was sent"},
+	{id: "R12", line: "every fragment is rewritten by itself; the transport's checksum is in the first"},
+	{id: "R13", line: "a first fragment without the transport's checksum is dropped"},
+	{id: "R14", line: "routers of the fabric count the VM's own TTL down"},
+	{id: "R15", line: "DF, ID, options, DSCP and ECN stay as they are; nothing is taken from the MTU"},
+	{id: "R16", line: "what an ICMP error between VMs quotes is rewritten too, with its checksums; type and code are not"},
+	{id: "R17", line: "the ICMP checksum changes by what the quoted transport's does; ICMPv6's by the addresses as well"},
+	{id: "R18", line: "ICMP errors of the fabric about a VM's packet come from the router CA; what follows the quote stays"},
+	{id: "R19", line: "ARP and ND are answered for every PA; none of a VM leaves its host"},
+	{id: "R20", line: "broadcast and multicast are not carried"},
+	{id: "R21", line: "CA and PA are of one IP family"},
+	{id: "R22", line: "to a NIC a rewritten packet is like any other"},
+	{id: "R23", line: "a checksum that is left to the NIC is made anew", state: notApplicable, why: "VMs are offered no offloads, so that none is left"},
+	{id: "R24", line: "it costs a PA for each VM, which the fabric sees", state: notApplicable, why: "what the mode costs is not what it does"},
+	{id: "R25", line: "a gateway in a rewrite subnet cannot work: addresses outside have no PA"},
 }
 
 // numbered are the highest rules of the sections that have no table here, but may
-// be named by tests: policy, rewrite, cmdlets, counters, gateways, offloads.
-var numbered = map[byte]int{'P': 26, 'R': 25, 'C': 8, 'E': 14, 'G': 13, 'O': 35}
+// be named by tests: policy, cmdlets, counters, gateways, offloads.
+var numbered = map[byte]int{'P': 26, 'C': 8, 'E': 14, 'G': 13, 'O': 35}

@@ -287,7 +287,7 @@ func TestTxFull(t *testing.T) {
 	r.balance(0)
 }
 
-// R4 and the like: a subnet whose mode this version does not carry.
+// A subnet whose mode this version does not carry, out and in.
 func TestModeMissing(t *testing.T) {
 	set := testPolicy()
 	set.VirtualSubnets[0].Mode = policy.Rewrite
@@ -295,11 +295,11 @@ func TestModeMissing(t *testing.T) {
 		{VSID: 6001, CA: addr("10.1.1.11"), MAC: macBlue1, PA: addr("192.168.1.10")},
 		{VSID: 6001, CA: addr("10.1.1.12"), MAC: macBlue2, PA: addr("192.168.2.20")},
 	}
-	r := newRig(t, set, nvgre.Config{})
-	r.trip(blue1, unhex(inner1))
-	if r.drops()[count.ModeMissing.Name()] != 1 {
-		t.Errorf("drops %v", r.drops())
-	}
+	r := newRig(t, set, nvgre.Config{}, func(c *worker.Config) { c.Modes[policy.Rewrite] = nil })
+	r.dropped(r.trip(blue1, unhex(inner1)), blue1, 1, count.ModeMissing)
+	r.dropped(r.trip(uplink, routed(framed(macUplink, macRouter, unhex(rewritten[3].wire)))), uplink, 1, count.OuterOther) // for .2.20
+	back := fromFabric()
+	r.dropped(r.trip(uplink, back), uplink, 1, count.ModeMissing)
 	r.balance(0)
 }
 

@@ -61,10 +61,10 @@ func (r *rig) lap(mix []input) {
 // and over. And every way is taken: each reason, each event and each kind of frame for
 // the control plane is met.
 func TestNoAllocations(t *testing.T) {
-	rigs := []func(t testing.TB) (*rig, func()){pairs, detours, alone, externally}
+	rigs := []func(t testing.TB) (*rig, func()){pairs, detours, alone, externally, rewriting, bridging}
 	drops, events, kinds := map[string]uint64{}, map[string]uint64{}, [8]int{}
 	for i, make := range rigs {
-		t.Run([]string{"pairs", "detours", "alone", "externally"}[i], func(t *testing.T) {
+		t.Run([]string{"pairs", "detours", "alone", "externally", "rewriting", "bridging"}[i], func(t *testing.T) {
 			r, round := make(t)
 			round()
 			if n := testing.AllocsPerRun(10, round); n != 0 {
@@ -262,7 +262,8 @@ func alone(t testing.TB) (*rig, func()) {
 	}
 }
 
-// externally is a host whose router is an external one, and that has a rewrite subnet.
+// externally is a host whose router is an external one, and that has a rewrite subnet
+// and no rewriting.
 func externally(t testing.TB) (*rig, func()) {
 	set := wholePolicy()
 	set.Global.UseExternalRouter = true
@@ -277,7 +278,7 @@ func externally(t testing.TB) (*rig, func()) {
 		policy.LookupRecord{VSID: 7001, CA: addr(swap.v4), MAC: swap.mac, PA: addr("192.168.1.12")},
 		policy.LookupRecord{VSID: 7001, CA: addr("10.7.0.12"), MAC: packet.MAC{2, 0, 0, 7, 0, 2}, PA: addr("192.168.2.99")})
 	set.Ports[red1].VSID, set.Ports[red1].MAC = 7001, swap.mac
-	r := newRig(t, set, nvgre.Config{})
+	r := newRig(t, set, nvgre.Config{}, func(c *worker.Config) { c.Modes[policy.Rewrite] = nil })
 	var mix []input
 	for _, v6 := range []bool{false, true} {
 		mix = append(mix, one(blue1, between(vmBlue1, vmBlue5, ext.mac, v6).frame()), one(blue5, between(vmBlue5, vmBlue1, ext.mac, v6).frame()),

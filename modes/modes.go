@@ -8,6 +8,7 @@ import (
 	"paca/dataplane/policy"
 	"paca/dataplane/worker"
 	"paca/modes/nvgre"
+	"paca/modes/rewrite"
 )
 
 // Config is what an operator may choose, mode by mode.
@@ -19,5 +20,6 @@ type Config struct {
 // nil.
 func New(c Config) (m [policy.NumModes]worker.Mode) {
 	m[policy.NVGRE] = nvgre.New(c.NVGRE)
+	m[policy.Rewrite] = rewrite.New()
 	return m
 }

@@ -332,6 +332,7 @@ var beyondFrames = map[count.Reason]string{
 	count.NeighborQueue:       "it takes many frames: TestL16SilentNextHop",
 	count.NeighborFailed:      "it takes time: TestL16SilentNextHop",
 	count.OtherSubnet:         "the host must be set to external routers: TestL18ExternalRouter",
+	count.ModeMissing:         "every mode is there",
 	count.Headroom:            "every buffer that a port receives into has room for the outer header",
 	count.ControlQueue:        "the control plane must be behind",
 }
@@ -370,6 +371,7 @@ vsid = 6002
 mac = "10:10:10:10:13:05"
 `, kind)+
 		strings.Replace(provider("192.168.1.10/24", 0, "192.168.1.1"), "0.0.0.0/0", "192.168.0.0/16", 1)+neighbor("192.168.1.1")+
+		"\n[[provider_address]]\naddress = \"192.168.1.33/24\"\nport = \"uplink0\"\n"+
 		provider("2001:db8:1::10/64", 0, "2001:db8:1::1")+neighbor("2001:db8:1::1"))
 	policy := subnet(6001, 1) + subnet(5001, 2) + subnetOf(6002, 1, 2, "nvgre") + subnetOf(6003, 1, 3, "rewrite") + subnetOf(6004, 1, 4, "nvgre")
 	for _, r := range []struct{ ca, mac, pa string }{
@@ -384,7 +386,18 @@ mac = "10:10:10:10:13:05"
 	policy += record(5001, "10.1.1.11", "10:10:10:10:12:05", "192.168.1.10") +
 		record(6002, "0.0.0.0", "10:10:10:10:13:05", "192.168.1.10") + "type = \"l2-only\"\n" +
 		record(6002, "10.1.2.12", "10:10:10:10:13:07", "192.168.2.20") + record(6002, "10.1.2.33", "02:00:00:00:09:02", "172.16.0.1") +
-		record(6003, "10.1.3.11", "02:00:00:00:09:03", "192.168.3.33") + `
+		record(6003, "10.1.3.11", "10:10:10:10:15:07", "192.168.3.33") + record(6003, "10.1.3.13", "10:10:10:10:15:05", "192.168.1.33") + `
+[[customer_route]]
+rdid = "{11111111-2222-3333-4444-000000000001}"
+vsid = 6003
+prefix = "203.0.113.0/24"
+next_hop = "10.1.3.11"
+[[port]]
+name = "green"
+role = "vm"
+device = "tap:green"
+vsid = 6003
+mac = "10:10:10:10:15:05"
 [[port]]
 name = "plain"
 role = "vm"
@@ -397,7 +410,7 @@ mac = "10:10:10:10:14:05"
 	for _, port := range []string{"uplink0", "blue1", "red1", "blue3"} {
 		wires[port] = open(port)
 	}
-	wires["plain"] = l.open(topo.Host1, "plain")
+	wires["plain"], wires["green"] = l.open(topo.Host1, "plain"), l.open(topo.Host1, "green")
 	blue, router := wires["blue1"], wires["uplink0"]
 	if kind == "af_packet" {
 		if out, err := l.output(topo.Blue1, "ip", "link", "set", "eth0", "mtu", "1500"); err != nil {

@@ -263,7 +263,7 @@ func (n *nve) wrap(f *fib.FIB, inner []byte, e *fib.Entry, adj *fib.Adj) []byte 
 		return nil
 	}
 	var drops [1]count.Reason
-	n.mode.Egress(n.buffer[:], []fib.Hop{{Entry: e, PA: f.Remote(e), Adj: adj}}, drops[:])
+	n.mode.Egress(n.buffer[:], []fib.Hop{{Entry: e, PA: f.Remote(e), Adj: adj}}, drops[:], new(count.Events))
 	if drops[0] != count.Kept {
 		return nil
 	}

@@ -18,11 +18,16 @@ const (
 	ICMPSent
 	Clamped
 	Stray // E8, E9
+	NoChecksum
+	FabricError
 	ToHost
 	FromHost
 
 	NumEvents // not an event
 )
+
+// Events are how often each happened.
+type Events [NumEvents]uint32
 
 // events names and explains every Event. Names are label values of the metric
 // paca_events_total and never change once released.
@@ -39,6 +44,8 @@ var events = [NumEvents]struct{ name, help string }{
 	ICMPSent:          {"icmp_sent", "packets from VMs answered by an ICMP message of the router (L11, L14, M6)"},
 	Clamped:           {"mss_clamped", "TCP SYNs whose maximum segment size was lowered (M13)"},
 	Stray:             {"stray", "tunnel packets without a local match, told to the control plane (L24)"},
+	NoChecksum:        {"udp6_no_checksum", "UDP over IPv6 without a checksum from VMs of a rewrite subnet, carried as it is (R10)"},
+	FabricError:       {"fabric_error", "ICMP errors of the fabric about rewritten packets, passed on to the VMs that sent those (R18)"},
 	ToHost:            {"to_host", "frames from an uplink given to the host's kernel (W20, W24)"},
 	FromHost:          {"from_host", "frames from the host's kernel given to an uplink"},
 }

@@ -54,11 +54,15 @@ const (
 	PASource
 	PAFamily
 	ModeMissing
+	ModeMixed
+	RewriteGateway
+	RewriteARP
 	ProviderRoute
 	NeighborQueue
 	NeighborFailed
 	MTUExceeded
 	Headroom
+	ShortFragment
 
 	// From the fabric.
 	OuterVLAN
@@ -81,6 +85,7 @@ const (
 	InnerSpoofed
 	NVEControl
 	OuterECN
+	RewriteSource
 	PAForeign
 	PADuplicate
 	ControlQueue
@@ -131,11 +136,15 @@ var reasons = [NumReasons]struct{ name, help string }{
 	PASource:       {"pa_source", "PA of the source VM's record is not assigned on this host (P13)"},
 	PAFamily:       {"pa_family", "source and destination PA are of different IP families (W14)"},
 	ModeMissing:    {"mode_missing", "virtual subnet's mode is not the packet's, or not one this host carries (R4)"},
+	ModeMixed:      {"mode_mixed", "one of source and destination is in a rewrite subnet, the other is not (R4)"},
+	RewriteGateway: {"rewrite_gateway", "for an address without a record, by a gateway in a rewrite subnet: that address has no PA (R25)"},
+	RewriteARP:     {"rewrite_arp", "ARP or neighbor discovery for a VM of another host in a rewrite subnet, which carries none (R19)"},
 	ProviderRoute:  {"provider_route", "no provider route to the destination PA (L16)"},
 	NeighborQueue:  {"neighbor_queue", "PA next hop not resolved yet and its queue is full (L16)"},
 	NeighborFailed: {"neighbor_failed", "PA next hop did not answer in time (L16)"},
 	MTUExceeded:    {"mtu_exceeded", "packet larger than the path carries, and no ICMP error may be sent for it (M5, M9)"},
 	Headroom:       {"headroom", "no room in the buffer for the outer header (O29)"},
+	ShortFragment:  {"short_fragment", "first fragment too short to hold the transport's checksum, which must be rewritten (R13)"},
 
 	OuterVLAN:      {"outer_vlan", "for a local PA, but not in its VLAN (W20)"},
 	OuterOther:     {"outer_other", "not tunnel traffic for a local PA (W20)"},
@@ -157,6 +166,7 @@ var reasons = [NumReasons]struct{ name, help string }{
 	InnerSpoofed:   {"inner_spoofed", "inner source CA does not live behind the outer source PA (L22)"},
 	NVEControl:     {"nve_control", "NVE control message that is malformed, not believed, or not wanted (N10, N12)"},
 	OuterECN:       {"outer_ecn", "congestion marked on the outer header of an inner packet that cannot carry the mark (W16, RFC 6040)"},
+	RewriteSource:  {"rewrite_source", "for a VM's own PA, but from no PA of a VM of its routing domain on another host (R5)"},
 	PAForeign:      {"pa_foreign", "ARP or ND on the provider side that concerns no PA of this host (A13)"},
 	PADuplicate:    {"pa_duplicate", "another machine claims a PA of this host, or it was found to have it (P14)"},
 	ControlQueue:   {"control_queue", "for the control plane, which has too many: its queue was full, or the port had its share"},

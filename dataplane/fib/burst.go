@@ -12,13 +12,14 @@ const NVGRE = policy.NVGRE
 // Hop is what a worker found out about an outbound packet and a mode needs to
 // send it (L7-L16).
 type Hop struct {
-	Entry *Entry  // the destination's record
-	PA    *Remote // where that lives
-	Adj   *Adj    // the way there, AdjReady
-	Hash  uint32  // packet.FlowHash of the tenant's frame (W5)
+	Entry  *Entry        // the destination's record
+	PA     *Remote       // where that lives
+	Adj    *Adj          // the way there, AdjReady
+	Layout packet.Layout // of the tenant's frame
+	Hash   uint32        // packet.FlowHash of it, for NVGRE (W5)
 }
 
-// Arrival is what a worker found out about a tunnel packet from the fabric, and
+// Arrival is what a worker found out about a packet from the fabric for a mode, and
 // what the mode makes of it.
 type Arrival struct {
 	Outer packet.Layout // of the whole frame
@@ -28,7 +29,7 @@ type Arrival struct {
 	VSID  uint32        // out, with ToGroup: the virtual subnet whose VMs get it
 }
 
-// ArrivalKind says whom a tunnel packet is for.
+// ArrivalKind says whom a packet from the fabric is for.
 type ArrivalKind uint8
 
 // The kinds of arrivals.
@@ -37,4 +38,5 @@ const (
 	ToNewVM               // a DHCP server's message to a VM whose CA is learned (A16)
 	ToGroup               // to all VMs of a virtual subnet on this host (L25)
 	ToControl             // an NVE control message (N1); the packet is unchanged
+	ToPA                  // ICMP that is none of the VM's whose PA it is for (R18); the packet is unchanged
 )

@@ -186,6 +186,9 @@ func (p *PA) IP() netip.Addr { return unflat(p.Addr, p.V6) }
 // IP is the address in the form that people and configuration use.
 func (r *Remote) IP() netip.Addr { return unflat(r.Addr, r.V6) }
 
+// U32 is an IPv4 address in host order.
+func (r *Remote) U32() uint32 { return binary.BigEndian.Uint32(r.Addr[:]) }
+
 // AdjState says whether an Adj can be sent to.
 type AdjState uint8
 
@@ -265,6 +268,20 @@ func (f *FIB) Owner6(pa *[16]byte) *Owner6 {
 		return nil
 	}
 	return findOwner6(&f.owners6, pa)
+}
+
+// Owner is the routing domain of the VM that has a PA to itself, 0 if none has. It is
+// for those who are not in a hurry.
+func (f *FIB) Owner(pa netip.Addr) (rd uint32) {
+	addr, v6 := flat(pa)
+	if v6 {
+		if o := f.Owner6(&addr); o != nil {
+			rd = o.RD
+		}
+	} else if o := f.Owner4(binary.BigEndian.Uint32(addr[:])); o != nil {
+		rd = o.RD
+	}
+	return rd
 }
 
 // Domain is the routing domain of a VSID, 0 when no virtual subnet has it.
@@ -380,16 +397,6 @@ func (f *FIB) SharedPA6(pa *[16]byte) uint16 {
 	for i := range f.shared6 {
 		if s := &f.shared6[i]; s.addr == *pa {
 			return s.at
-		}
-	}
-	return None
-}
-
-// LocalPA4 is LocalPA for an IPv4 PA in host order.
-func (f *FIB) LocalPA4(pa uint32) uint16 {
-	for i := range f.PAs {
-		if p := &f.PAs[i]; !p.V6 && binary.BigEndian.Uint32(p.Addr[:]) == pa {
-			return uint16(i)
 		}
 	}
 	return None

@@ -45,6 +45,25 @@ func (a *Adj) outer(src *PA, mtu uint16) {
 	a.Limit = limits(mtu, src.V6)
 }
 
+// Link is the Ethernet header of packets that go a's way, tagged or not, with the
+// EtherType of their PAs.
+func (a *Adj) Link() []byte { return a.Header[:a.ip()] }
+
+// Source4 is the IPv4 PA of this host that packets going a's way come from, in host
+// order.
+func (a *Adj) Source4() uint32 { return binary.BigEndian.Uint32(a.Header[a.ip()+12:]) }
+
+// Source6 is Source4 for IPv6.
+func (a *Adj) Source6() *[16]byte { return (*[16]byte)(a.Header[a.ip()+8:]) }
+
+// ip is where the IP header begins in Header.
+func (a *Adj) ip() int {
+	if a.V6 {
+		return int(a.Len) - (40 + 8)
+	}
+	return int(a.Len) - (20 + 8)
+}
+
 // limits are what fits into an outer IP packet of mtu bytes (M5); a rewritten packet
 // is that packet (R15).
 func limits(mtu uint16, v6 bool) Limits {

@@ -88,7 +88,7 @@ func TestGoodSet(t *testing.T) {
 
 // Each case spoils a good set; what is reported must be that, all of it, in
 // this order, and nothing else.
-func TestW4_P3_P4_P6_P13Faults(t *testing.T) {
+func TestW4_P3_P4_P6_P13_R6_R21_R25Faults(t *testing.T) {
 	record := func(s *Set, r LookupRecord) { s.LookupRecords = append(s.LookupRecords, r) }
 	for _, c := range []struct {
 		name  string

@@ -54,7 +54,7 @@ func ARP(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 		return drop(count.ARPUnknown) // A5, A6
 	case e.MAC == p.MAC:
 		return drop(count.ARPSelf) // A7
-	case unicast && !claims && !outside && e.Flags&fib.RouterCA == 0:
+	case unicast && !claims && !outside && reached(e):
 		return Verdict{Forward: true} // A8
 	}
 	packet.ARPReply(frame, l, e.MAC) // A2, A3, A4
@@ -122,7 +122,7 @@ func solicitation(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdi
 		return drop(count.NDUnknown) // A5, A6
 	case e.MAC == p.MAC:
 		return drop(count.NDSelf) // A7
-	case dst[0] != 0xff && carried && e.Flags&fib.RouterCA == 0:
+	case dst[0] != 0xff && carried && reached(e):
 		if elsewhere(f, p, &dst) {
 			return drop(count.NDUnknown) // A6
 		}
@@ -168,6 +168,12 @@ func unknown(e *fib.Entry, p *fib.Port) bool {
 func elsewhere(f *fib.FIB, p *fib.Port, ca *[16]byte) bool {
 	e := f.Lookup6(p.RD, ca)
 	return e != nil && e.VSID != p.VSID
+}
+
+// reached says whether a request for the CA of e goes to its VM (A8). The distributed
+// router is no VM, and no ARP or neighbor discovery leaves a host rewritten (R19).
+func reached(e *fib.Entry) bool {
+	return e.Flags&fib.RouterCA == 0 && (e.Mode == fib.NVGRE || e.Flags&fib.LocalVM != 0)
 }
 
 // owns says whether e is a record of the VM behind p (L3).

@@ -7,6 +7,7 @@ import (
 	"paca/dataplane/fib"
 	"paca/dataplane/mbuf"
 	"paca/dataplane/packet"
+	"paca/dataplane/policy"
 	"paca/dataplane/respond"
 )
 
@@ -76,7 +77,9 @@ func (w *Worker) reconsider(f *fib.FIB, p *fib.Port, src, dst *fib.Entry, ca net
 	if v.Drop == count.LookupFailed || v.Drop == count.OtherSubnet {
 		if to := instead(f, p, ca, mac, v.Drop == count.LookupFailed); to != nil {
 			dst = to
-			v = w.Decide(f, p, src, dst, size)
+			if v = w.Decide(f, p, src, dst, size); dst.Mode != policy.NVGRE && v.Adj != nil {
+				v = Verdict{Drop: count.RewriteGateway} // R25: on the other host, its PA would stand for its own CA
+			}
 		}
 	}
 	return dst, v

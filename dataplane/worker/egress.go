@@ -192,7 +192,10 @@ func (w *Worker) forward(f *fib.FIB, p *fib.Port, o *outbound, dst *fib.Entry, v
 		w.clamp(frame, l, f.Limit(dst, v.Adj))
 	}
 	h := w.through(m, dst.Mode)
-	h.Entry, h.PA, h.Adj, h.Hash = dst, pa, v.Adj, packet.FlowHash(frame, l)
+	h.Entry, h.PA, h.Adj, h.Layout = dst, pa, v.Adj, *l
+	if dst.Mode == policy.NVGRE {
+		h.Hash = packet.FlowHash(frame, l)
+	}
 }
 
 // through puts a packet on the way over the fabric, by the hop that the caller fills
@@ -232,6 +235,8 @@ func (w *Worker) Decide(f *fib.FIB, p *fib.Port, src, dst *fib.Entry, size int) 
 		return Verdict{Drop: count.RouterCA} // L11
 	case f.ExternalRouter && dst.VSID != p.VSID:
 		return Verdict{Drop: count.OtherSubnet} // L18
+	case src.Mode != dst.Mode:
+		return Verdict{Drop: count.ModeMixed} // R4
 	}
 	if dst.Flags&fib.LocalVM != 0 {
 		to := f.Locals[dst.Dest].Port
@@ -278,7 +283,7 @@ func (w *Worker) encap(mode Mode, lane *lane) {
 	lane.n = 0
 	reasons := w.reasons[:len(pkts)]
 	clear(reasons)
-	mode.Egress(pkts, lane.hops[:len(pkts)], reasons)
+	mode.Egress(pkts, lane.hops[:len(pkts)], reasons, &w.events)
 	for i, m := range pkts {
 		if reasons[i] != count.Kept {
 			w.drop(m, reasons[i])

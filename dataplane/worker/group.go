@@ -106,7 +106,7 @@ func (w *Worker) group(f *fib.FIB, p *fib.Port, o *outbound, s *fib.Subnet, sent
 			continue
 		}
 		h := w.through(c, e.Mode)
-		h.Entry, h.PA, h.Adj, h.Hash = e, f.Remote(e), adj, hash
+		h.Entry, h.PA, h.Adj, h.Layout, h.Hash = e, f.Remote(e), adj, *l, hash
 	}
 	if w.ncopies > 0 {
 		w.Pool.Free(w.copies[:w.ncopies])

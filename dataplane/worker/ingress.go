@@ -10,7 +10,7 @@ import (
 	"paca/dataplane/respond"
 )
 
-// inbound gathers the tunnel packets of a burst.
+// inbound gathers the packets of a burst from the fabric that are one mode's.
 type inbound struct {
 	n        int
 	pkts     [port.MaxBurst]*mbuf.Mbuf
@@ -21,19 +21,22 @@ type inbound struct {
 //
 //  1. outer headers: runts and lies out (W21)
 //  2. ARP and ND of the provider side are answered and learned from (A13)
-//  3. tunnel traffic is what is for a PA of this host, in its VLAN, with
-//     protocol 47 (W20); a PA answers pings and hears of path MTUs (M10)
+//  3. what is for a PA of this host, in its VLAN, is its VM's if one has it to
+//     itself (R5), else tunnel traffic if it is of protocol 47 (W20); a PA answers
+//     pings and hears of path MTUs (M10)
 //  4. all else goes to the host's kernel, if it has a port here (W20, W24)
-//  5. the mode checks tunnel traffic and restores the tenant's frame (W21-W30,
-//     L21, L22)
+//  5. the mode checks it and restores the tenant's frame (W21-W30, L21, L22; R5,
+//     R16-R18)
 //  6. to the VM's port (L23), to all of its virtual subnet (L25), or to the
 //     control plane (L24, N8)
 func (w *Worker) fromFabric(f *fib.FIB, pkts []*mbuf.Mbuf) {
 	for _, m := range pkts {
 		w.classify(f, m)
 	}
-	if w.inbound.n > 0 {
-		w.decap(f, w.Modes[policy.NVGRE])
+	for mode := range w.inbound {
+		if w.inbound[mode].n > 0 {
+			w.decap(f, w.Modes[mode], &w.inbound[mode])
+		}
 	}
 }
 
@@ -65,8 +68,8 @@ func (w *Worker) toHost(f *fib.FIB, m *mbuf.Mbuf, otherwise count.Reason) {
 // classify is steps 1 to 4.
 func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 	frame := m.Data()
-	a := &w.inbound.arrivals[w.inbound.n]
-	l := &a.Outer
+	lane := &w.inbound[policy.NVGRE]
+	l := &lane.arrivals[lane.n].Outer
 	if m.Segments() != 1 {
 		w.drop(m, count.MultiSegment)
 		return
@@ -75,10 +78,15 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 		w.drop(m, count.Reason(fault))
 		return
 	}
-	own := fib.None
+	own, mode := fib.None, policy.NVGRE
 	switch l.EtherType {
 	case packet.EtherTypeIPv4:
-		own = f.LocalPA4(packet.IPv4(frame[l.L3:]).DstU32())
+		pa := packet.IPv4(frame[l.L3:]).DstU32()
+		if o := f.Owner4(pa); o != nil && o.Flags&fib.LocalVM != 0 {
+			own, mode = f.Locals[o.Dest].PA, o.Mode
+		} else {
+			own = f.SharedPA4(pa)
+		}
 	case packet.EtherTypeIPv6:
 		if l.Proto == packet.ProtoICMPv6 && l.L4 != 0 {
 			if kind := packet.ICMPv6(frame[l.L4:]).Type(); kind == packet.ICMPv6NeighborSolicit || kind == packet.ICMPv6NeighborAdvert {
@@ -87,7 +95,11 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 			}
 		}
 		pa := packet.IPv6(frame[l.L3:]).Dst()
-		own = f.LocalPA(&pa, true)
+		if o := f.Owner6(&pa); o != nil && o.Flags&fib.LocalVM != 0 {
+			own, mode = f.Locals[o.Dest].PA, o.Mode
+		} else {
+			own = f.SharedPA6(&pa)
+		}
 	case packet.EtherTypeARP:
 		w.control(f, m, l, respond.ProviderARP(f, w.in, m, l))
 		return
@@ -103,13 +115,17 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 	case l.TCI&0xfff != f.PAs[own].VLAN || l.Tags > 1:
 		w.toHost(f, m, count.OuterVLAN) // W20
 		return
+	case mode != policy.NVGRE:
+		lane = &w.inbound[mode]
+		lane.arrivals[lane.n].Outer = *l
 	case l.Proto != packet.ProtoGRE:
 		w.toPA(f, m, l, &f.PAs[own])
 		return
 	}
+	a := &lane.arrivals[lane.n]
 	a.PA, a.Kind = own, fib.ToVM
-	w.inbound.pkts[w.inbound.n] = m
-	w.inbound.n++
+	lane.pkts[lane.n] = m
+	lane.n++
 }
 
 // toPAGroup says whether a frame is for a group of PAs that this host receives, in
@@ -177,14 +193,18 @@ func (w *Worker) consumed(m *mbuf.Mbuf) {
 }
 
 // decap is steps 5 and 6.
-func (w *Worker) decap(f *fib.FIB, mode Mode) {
-	pkts := w.inbound.pkts[:w.inbound.n]
-	w.inbound.n = 0
+func (w *Worker) decap(f *fib.FIB, mode Mode, lane *inbound) {
+	pkts := lane.pkts[:lane.n]
+	lane.n = 0
+	if mode == nil {
+		w.dropAll(pkts, count.ModeMissing)
+		return
+	}
 	reasons := w.reasons[:len(pkts)]
 	clear(reasons)
-	mode.Ingress(f, pkts, w.inbound.arrivals[:len(pkts)], reasons)
+	mode.Ingress(f, pkts, lane.arrivals[:len(pkts)], reasons, &w.events)
 	for i, m := range pkts {
-		a := &w.inbound.arrivals[i]
+		a := &lane.arrivals[i]
 		switch {
 		case reasons[i] == count.Kept && a.Kind == fib.ToVM:
 			w.send(a.Port, m)
@@ -228,6 +248,8 @@ func (w *Worker) arrived(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) {
 		w.events[received]++
 		w.events[count.Replicated] += uint32(n - 1)
 		w.share(f, m, &l, s, a.PA, n) // L25
+	case fib.ToPA:
+		w.toPA(f, m, &a.Outer, &f.PAs[a.PA])
 	case fib.ToControl:
 		if w.NVE && w.limits[w.in].nve.take(w.clock(), puntRate) && w.punt(NVE, m.Data()) {
 			w.consumed(m)

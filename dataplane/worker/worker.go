@@ -33,10 +33,10 @@ type Mode interface {
 	// Egress makes tenant frames ready for the wire: untagged, of IPv4, IPv6
 	// or ARP, within the limit of their Adj. Where it sets drops[i], packet i
 	// is not sent.
-	Egress(pkts []*mbuf.Mbuf, hops []fib.Hop, drops []count.Reason)
-	// Ingress makes tenant frames of tunnel packets for a local PA, and sets
-	// the Port of each arrival, or drops[i].
-	Ingress(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival, drops []count.Reason)
+	Egress(pkts []*mbuf.Mbuf, hops []fib.Hop, drops []count.Reason, events *count.Events)
+	// Ingress makes tenant frames of packets for a local PA, and sets the Port
+	// of each arrival, or drops[i].
+	Ingress(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival, drops []count.Reason, events *count.Events)
 }
 
 // Queue is a receive queue of a port.
@@ -98,7 +98,7 @@ type Worker struct {
 	ncopies  int
 	part     outbound // the fragment at hand
 	outbound []outbound
-	inbound  inbound
+	inbound  [policy.NumModes]inbound
 	lanes    [policy.NumModes]lane
 	reasons  [port.MaxBurst]count.Reason
 	in       uint16   // port it came from
@@ -111,7 +111,7 @@ type Worker struct {
 	out     []outQueue // by port index
 	pending []uint16   // ports whose outQueue is not empty
 	dropped [count.NumReasons]uint32
-	events  [count.NumEvents]uint32
+	events  count.Events
 	limits  []limits     // by port index
 	dead    []*mbuf.Mbuf // dropped, to be freed
 	held    hold

@@ -25,7 +25,7 @@ const (
 //  1. copy the prepared outer header, set the destination PA
 //  2. length, identification, DSCP and ECN, checksum (W12, W16)
 //  3. key: the destination's VSID and the FlowID (W3, W5, W15)
-func (n *NVGRE) Egress(pkts []*mbuf.Mbuf, hops []fib.Hop, drops []count.Reason) {
+func (n *NVGRE) Egress(pkts []*mbuf.Mbuf, hops []fib.Hop, drops []count.Reason, _ *count.Events) {
 	hops, drops = hops[:len(pkts)], drops[:len(pkts)]
 	for i, m := range pkts {
 		h := &hops[i]

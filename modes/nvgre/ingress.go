@@ -23,7 +23,7 @@ const greChecked = packet.GREChecksum | packet.GREKey | packet.GRESequence | pac
 //  4. inner frame (W28, W29)
 //  5. policy: whom it is for, who sent it (L21, L22)
 //  6. outer header and padding off
-func (n *NVGRE) Ingress(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival, drops []count.Reason) {
+func (n *NVGRE) Ingress(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival, drops []count.Reason, _ *count.Events) {
 	arrivals, drops = arrivals[:len(pkts)], drops[:len(pkts)]
 	for i, m := range pkts {
 		drops[i] = ingress(f, m, &arrivals[i])

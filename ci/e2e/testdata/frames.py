@@ -109,6 +109,7 @@ arrives("W27", "FlowID 0", outer(gre(flow=0) / good), good)
 dropped("W20", "another PA", outer(gre() / good, dst="192.168.1.11"), "outer_other")
 dropped("W20", "in a VLAN", outer(gre() / good, tag=7), "outer_vlan")
 dropped("W20", "UDP to the PA", outer(UDP(sport=1, dport=2) / b"x", proto=17), "outer_other")
+dropped("R5", "UDP for a VM's own PA, of nobody", outer(UDP(sport=1, dport=2) / b"x", proto=17, dst="192.168.1.33"), "rewrite_source")
 dropped("W20", "neither IP nor ARP", Ether(src=ROUTER, dst=HOST1, type=0x88B5) / Raw(bytes(46)), "outer_other")
 
 # W21: the outer packet lies.
@@ -244,7 +245,19 @@ refused("M9", "error that is too big", sent(IP(src="10.1.1.11", dst="10.1.1.12",
 refused("P13", "from a CA that lives elsewhere", sent(echo(src="10.1.1.31", dst="10.1.1.12")), "pa_source")
 refused("L15", "to a VM of ours that is plugged out", sent(echo(src="10.1.1.11", dst="10.1.1.32")), "no_local_port")
 refused("L16", "to a PA that no route leads to", sent(echo(src="10.1.1.11", dst="10.1.2.33")), "provider_route")
-refused("R4", "to a rewrite subnet", sent(echo(src="10.1.1.11", dst="10.1.3.11")), "mode_missing")
+refused("R4", "to a rewrite subnet", sent(echo(src="10.1.1.11", dst="10.1.3.11")), "mode_mixed")
+GREEN1, GREEN2 = "10:10:10:10:15:05", "10:10:10:10:15:07"  # in a rewrite subnet
+
+
+def green(payload, **kw):
+    return Ether(**{"src": GREEN1, "dst": GREEN2, **kw}) / payload
+
+
+refused("R13", "UDP-Lite cut before its checksum", green(IP(
+    src="10.1.3.13", dst="10.1.3.11", proto=136, flags="MF") / Raw(bytes(4))), "short_fragment", port="green")
+refused("R19", "ARP for a VM elsewhere", green(ARP(
+    op=2, hwsrc=GREEN1, psrc="10.1.3.13", hwdst=GREEN2, pdst="10.1.3.11")), "rewrite_arp", port="green")
+refused("R25", "to a gateway", green(echo(src="10.1.3.13", dst="203.0.113.5")), "rewrite_gateway", port="green")
 refused("W21", "IPv6 extension headers without end", sent(IPv6(src="fd00:10:1:1::11", dst="fd00:10:1:1::12", nh=60) / Raw(
     bytes([60, 0, 1, 4, 0, 0, 0, 0]) * 8)), "ipv6_extension")
 refused("A5", "ARP for nobody", sent(ARP(
