@@ -324,7 +324,7 @@ func (c *control) beginTest(pa, source netip.Addr, size int) (*pathTest, error) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := c.fib.Load()
-	from, best := -1, fib.AdjState(0)
+	from, best, theirs := -1, 0, false
 	for i := range f.PAs {
 		own := &f.PAs[i]
 		switch {
@@ -337,12 +337,21 @@ func (c *control) beginTest(pa, source netip.Addr, size int) (*pathTest, error) 
 		if adj == nil {
 			return nil, api.Refuse(pacav1.ErrorCode_ERROR_CODE_NOT_FOUND, "pa", "P5", "no lookup record has provider address %v", pa)
 		}
-		if from < 0 || adj.State > best {
-			from, best = i, adj.State
+		rank := 2 * int(adj.State)
+		if f.Owner(own.IP()) == 0 {
+			rank++ // rather from the host's own
+		} else if f.Owner(pa) != 0 {
+			theirs = true // and the VM's of pa to answer
+			continue
+		}
+		if from < 0 || rank > best {
+			from, best = i, rank
 		}
 	}
 	switch {
 	case from >= 0:
+	case theirs:
+		return nil, api.Refuse(pacav1.ErrorCode_ERROR_CODE_INVALID, "source_pa", "R5", "%v is a rewritten VM's own: only a provider address of this host that is no VM's own can test the way to it", pa)
 	case source.IsValid():
 		return nil, api.Refuse(pacav1.ErrorCode_ERROR_CODE_NOT_FOUND, "source_pa", "P13", "%v is not a provider address of this host on an open port, in the family of %v", source, pa)
 	default:

@@ -391,6 +391,37 @@ func TestM10TestPathRefusals(t *testing.T) {
 	}
 }
 
+// Echo requests come from a PA that is no VM's own: what comes from one that is, to
+// another such, the VM there answers, and the VM here gets that (R5).
+func TestM10_R5TestOfRewrittenPath(t *testing.T) {
+	vms := func(set *policy.Set, pas ...string) *policy.Set {
+		for i, pa := range pas {
+			set.LookupRecords = append(set.LookupRecords, policy.LookupRecord{VSID: 7001, CA: netip.AddrFrom4([4]byte{10, 7, 0, byte(10 + i)}), MAC: packet.MAC{2, 7, byte(i)}, PA: netip.MustParseAddr(pa)})
+		}
+		set.VirtualSubnets = append(set.VirtualSubnets, policy.VirtualSubnet{VSID: 7001, RDID: policy.RDID{7}, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.7.0.0/24")}, Mode: policy.Rewrite})
+		return set
+	}
+	begin := func(set *policy.Set, pa, source string) (*pathTest, error) {
+		c := newBench(t).c
+		c.fib.Store(fibtest.Compile(t, set, func(uint16, uint16, netip.Addr) (packet.MAC, fib.AdjState) { return packet.MAC{2, 9}, fib.AdjReady }))
+		from, _ := netip.ParseAddr(source)
+		return c.beginTest(netip.MustParseAddr(pa), from, 0)
+	}
+	two := vms(benchPolicy(), "192.168.1.9", "192.168.2.21")
+	two.ProviderAddresses = append([]policy.ProviderAddress{{Prefix: netip.MustParsePrefix("192.168.1.9/24"), Port: two.ProviderAddresses[0].Port}}, two.ProviderAddresses...)
+	for _, pa := range []string{"192.168.2.20", "192.168.2.21"} {
+		if test, err := begin(two, pa, ""); err != nil || test.src != benchPA {
+			t.Errorf("to %s: %+v, %v", pa, test, err)
+		}
+	}
+	if test, err := begin(two, "192.168.2.20", "192.168.1.9"); err != nil || test.src != netip.MustParseAddr("192.168.1.9") {
+		t.Errorf("from a VM's own: %+v, %v", test, err)
+	}
+	if _, err := begin(two, "192.168.2.21", "192.168.1.9"); err == nil || api.Detail(err).GetCode() != pacav1.ErrorCode_ERROR_CODE_INVALID {
+		t.Errorf("from one VM to another: %v", err)
+	}
+}
+
 // What pacactl mtu shows: the port's limit, what was learned, and where there is no
 // way.
 func TestM1_M10PathMTUs(t *testing.T) {
