@@ -333,7 +333,16 @@ func TestA21ManyPAs(t *testing.T) {
 	}
 	r.balance(0)
 
-	spent := make([]*mbuf.Mbuf, poolSize-20)
+	// As many buffers as are needed are enough.
+	exact := newRig(t, wholePolicy(), nvgre.Config{})
+	spent := make([]*mbuf.Mbuf, poolSize-3)
+	exact.pool.Alloc(spent)
+	b := toGroup("10.1.1.11", "255.255.255.255").frame()
+	exact.copies(exact.trip(blue1, b), b, 6001, []int{blue3}, paFar, "192.168.2.21")
+	exact.pool.Free(spent)
+	exact.balance(0)
+
+	spent = make([]*mbuf.Mbuf, poolSize-20)
 	if !r.pool.Alloc(spent) {
 		t.Fatal("no buffers")
 	}

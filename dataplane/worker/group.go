@@ -101,7 +101,7 @@ func (w *Worker) group(f *fib.FIB, p *fib.Port, o *outbound, s *fib.Subnet, sent
 		c := m
 		if left == 0 {
 			m = nil
-		} else if c = w.copyOf(m, left); c == nil {
+		} else if c = w.copyOf(m, left-max(here, 1)); c == nil {
 			w.forgo(count.NoBuffer)
 			continue
 		}
