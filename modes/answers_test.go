@@ -327,6 +327,10 @@ func TestInject(t *testing.T) {
 	if got := r.only(out, uplink)[0]; string(got) != string(f) {
 		t.Errorf("sent %x", got)
 	}
+	// A frame that no buffer is large enough for is dropped by name.
+	r.w.Inject.PushPadded(uplink, worker.Neighbor, f, 4000)
+	r.injected++
+	r.dropped(r.trip(blue1), uplink, 1, count.NoBuffer)
 	r.balance(0)
 }
 

@@ -302,4 +302,10 @@ func TestA6_A22NoNeighborsElsewhere(t *testing.T) {
 	r.dropped(r.trip(blue1, arpReply(vmBlue1, vmBlue1.v4, other, fib.DefaultRouterMAC)), blue1, 1, count.ARPUnknown)
 	r.dropped(r.trip(uplink, tunnel(6001, "192.168.2.20", paHere, arpReply(other, other.v4, vmBlue1, vmBlue1.mac))), uplink, 1, count.InnerSpoofed)
 	r.balance(0)
+
+	r = newRig(t, wholePolicy(), nvgre.Config{})
+	r.dropped(r.trip(blue1, advertise(vmBlue1, vmBlue1.v6, vmBlue5.v6, vmBlue5.mac, packet.NDSolicited)), blue1, 1, count.NDUnknown)
+	astray := packet.AppendNS(nil, &packet.NSFrame{DstMAC: vmBlue5.mac, SrcMAC: macBlue1, Src: addr(vmBlue1.v6).As16(), Dst: addr(vmBlue5.v6).As16(), Target: addr(vmBlue3.v6).As16()})
+	r.dropped(r.trip(blue1, astray), blue1, 1, count.NDUnknown)
+	r.balance(0)
 }

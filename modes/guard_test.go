@@ -10,6 +10,7 @@ import (
 
 	"paca/dataplane/count"
 	"paca/dataplane/fib"
+	"paca/dataplane/fib/fibtest"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
 	"paca/modes/nvgre"
@@ -211,6 +212,14 @@ func TestL2_L3_L31MACSpoofing(t *testing.T) {
 		// With two ports that may spoof nobody knows whose it is.
 		two := newRig(t, policyOf(blue1, blue3), nvgre.Config{})
 		two.dropped(two.trip(uplink, tunnel(6001, paFar, paHere, sent)), uplink, 1, count.NoLocalPort)
+
+		// A VM whose own port is not open is not behind one that may spoof.
+		set := policyOf(blue1)
+		devices := fibtest.Devices(set)
+		delete(devices, set.Ports[blue3].Name)
+		on.fib.Store(fib.NewCompiler().Compile(fibtest.Book(t, set), devices, resolved))
+		on.dropped(on.trip(uplink, tunnel(6001, paFar, paHere, between(vmBlue2, vmBlue3, macBlue3, v6).frame())), uplink, 1, count.NoLocalPort)
+		on.only(on.trip(uplink, tunnel(6001, paFar, paHere, sent)), blue1)
 		off.balance(0)
 		on.balance(0)
 		two.balance(0)

@@ -157,6 +157,36 @@ func TestA16_L32LearnRate(t *testing.T) {
 	r.balance(0)
 }
 
+// One thing that a VM makes the control plane hear of does not keep another from it.
+func TestL13_A14_A16LimitedApart(t *testing.T) {
+	set := wholePolicy()
+	set.VirtualSubnets[3].DHCP = true
+	set.LookupRecords = append(set.LookupRecords, policy.LookupRecord{VSID: 6004, CA: addr(vmFresh.v4), MAC: vmFresh.mac, PA: addr(paHere), Type: policy.Dynamic})
+	r := newRig(t, set, nvgre.Config{})
+	ask := solicit(vmFresh, vmFresh.v6, vmServer.v6)
+	lease := tunnel(6004, paFar, paHere, offer(vmServer, vmFresh, vmFresh.v4, vmFresh.mac))
+	all := []input{
+		one(fresh, between(vmFresh, vm{v4: "10.1.4.99"}, vmServer.mac, false).frame()), one(fresh, discover(vmFresh)), one(fresh, ask), one(uplink, lease),
+	}
+	kinds := []worker.Kind{worker.Miss, worker.DHCP, worker.Learn, worker.Learn}
+	for spent := range all {
+		r.now += time.Hour
+		for range 100 {
+			r.trip(all[spent].in, all[spent].frames[0])
+			r.punted()
+		}
+		for i, x := range all {
+			r.trip(x.in, x.frames[0])
+			c := r.w.Punt.Peek()
+			if told := c != nil; told != (i != spent) || told && (c.Kind != kinds[i] || c.Port != fresh) {
+				t.Errorf("kind %d after many of %d: told %v", kinds[i], kinds[spent], told)
+			}
+			r.punted()
+		}
+	}
+	r.balance(0)
+}
+
 // L10, A15: a DHCP server's answer to a VM that has no CA yet finds it by its MAC,
 // here and there, out and in; the control plane of its host is told (A16).
 func TestL10_A15_A16DHCPOffer(t *testing.T) {
