@@ -133,6 +133,13 @@ func TestR5_R18FabricICMPOfNoVM(t *testing.T) {
 				one.w.Punt.Pop()
 			}
 		}
+		if !v6 { // a redirect, to a router of the fabric, is the host's
+			f := framed(macUplink, macRouter, fault(from, to, 5, 1, 0xc0a80102, quoted(paBlue1, paBlue2)))
+			if got := one.only(one.trip(uplink, f), kernel)[0]; !bytes.Equal(got, f) {
+				t.Errorf("a redirect became %x", got)
+			}
+			one.w.Punt.Pop()
+		}
 		d := datagram{from: macRouter, to: macUplink, src: fabricRouter.pa(v6), dst: paBlue1.pa(v6)}
 		got := read(t, one.only(one.trip(uplink, d.ping()), uplink)[0])
 		if got.from != to || got.to != from || got.dst != macRouter {

@@ -76,7 +76,8 @@ func fabric4(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival, to *fib.Owner4, events *c
 	src, dst, ok := packet.Quoted4(frame, l)
 	far := f.Owner4(dst)
 	router := routerOf(f, to.VSID, addr4(to.CA))
-	if !ok || src != packet.IPv4(frame[l.L3:]).DstU32() || far == nil || far.RD != to.RD || !router.CA.Is4() {
+	if !ok || src != packet.IPv4(frame[l.L3:]).DstU32() || far == nil || far.RD != to.RD || !router.CA.Is4() ||
+		packet.ICMPv4(frame[l.L4:]).Type() == packet.ICMPv4Redirect { // which names a router of the fabric
 		a.Kind = fib.ToPA
 		return count.Kept
 	}
