@@ -27,7 +27,7 @@ func churn(dir string) error {
 		return err
 	}
 	host := fmt.Sprintf(s.host, capture, *core) + fmt.Sprintf("\n[policy]\nstore = \"bolt:%s\"\nseed = \"policy.toml\"\n", filepath.Join(dir, "policy.db"))
-	p, err := start(dir, host, policy+bigSubnet)
+	p, err := start(dir, host, fmt.Sprintf(policy, s.mode)+bigSubnet)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func scale(dir string) error {
 	host := fmt.Sprintf(s.host, capture, *core) + fmt.Sprintf("\n[policy]\nstore = \"bolt:%s\"\nseed = \"policy.toml\"\n", filepath.Join(dir, "policy.db"))
 	fmt.Println("| what | figure |")
 	fmt.Println("|---|---|")
-	p, err := start(dir, host, policy+bigSubnet)
+	p, err := start(dir, host, fmt.Sprintf(policy, s.mode)+bigSubnet)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func scale(dir string) error {
 	fmt.Printf("| resident memory of pacad before and after | %d and %d MiB |\n", empty, p.resident())
 	p.stop()
 
-	if p, err = start(dir, host, policy+bigSubnet); err != nil {
+	if p, err = start(dir, host, fmt.Sprintf(policy, s.mode)+bigSubnet); err != nil {
 		return err
 	}
 	defer p.stop()

@@ -21,12 +21,13 @@ var (
 	paHere, paThere      = net.IPv4(192, 168, 1, 10), net.IPv4(192, 168, 2, 20)
 )
 
+// policy is of one virtual subnet, of mode %s.
 const policy = `
 [[virtual_subnet]]
 vsid = 6001
 rdid = "{11111111-2222-3333-4444-000000000000}"
 prefixes = ["10.1.1.0/24"]
-mode = "nvgre"
+mode = "%s"
 [[lookup_record]]
 vsid = 6001
 ca = "10.1.1.11"
@@ -63,11 +64,24 @@ mac = "02:00:00:00:01:01"
 // egress is VM to fabric: 60-byte frames in, 102-byte NVGRE frames out.
 func egress() scenario {
 	return scenario{
-		name: "nvgre-egress", out: "uplink",
+		name: "nvgre-egress", mode: "nvgre", peer: "mac", out: "uplink",
 		frames: each1024(func(flow int) []gopacket.SerializableLayer {
 			return tenant(macVM, macPeer, caVM, caPeer, flow)
 		}),
-		host: common + `
+		host: common + outbound,
+	}
+}
+
+// rewriteEgress is VM to fabric: 60-byte frames in, as large ones out.
+func rewriteEgress() scenario {
+	s := egress()
+	s.name, s.mode, s.peer = "rewrite-egress", "rewrite", "csum"
+	return s
+}
+
+// Ports of a host that sends what its VM says, and of one whose VM hears.
+const (
+	outbound = `
 [[port]]
 name = "vm"
 role = "vm"
@@ -78,14 +92,25 @@ device = "vdev:net_pcap0,rx_pcap=%[1]s,infinite_rx=1"
 name = "uplink"
 role = "uplink"
 device = "vdev:net_null1,no-rx=1"
-`,
-	}
-}
+`
+	inbound = `
+[[port]]
+name = "uplink"
+role = "uplink"
+device = "vdev:net_pcap0,rx_pcap=%[1]s,infinite_rx=1"
+[[port]]
+name = "vm"
+role = "vm"
+vsid = 6001
+mac = "10:10:10:10:11:05"
+device = "vdev:net_null1,no-rx=1"
+`
+)
 
 // ingress is fabric to VM: 102-byte NVGRE frames in, 60-byte frames out.
 func ingress() scenario {
 	return scenario{
-		name: "nvgre-ingress", out: "vm",
+		name: "nvgre-ingress", mode: "nvgre", peer: "mac", out: "vm",
 		frames: each1024(func(flow int) []gopacket.SerializableLayer {
 			return append([]gopacket.SerializableLayer{
 				&layers.Ethernet{SrcMAC: macRouter, DstMAC: macUplink, EthernetType: layers.EthernetTypeIPv4},
@@ -93,18 +118,18 @@ func ingress() scenario {
 				&layers.GRE{KeyPresent: true, Key: 6001<<8 | uint32(flow&0xff), Protocol: layers.EthernetTypeTransparentEthernetBridging},
 			}, tenant(macPeer, macVM, caPeer, caVM, flow)...)
 		}),
-		host: common + `
-[[port]]
-name = "uplink"
-role = "uplink"
-device = "vdev:net_pcap0,rx_pcap=%[1]s,infinite_rx=1"
-[[port]]
-name = "vm"
-role = "vm"
-vsid = 6001
-mac = "10:10:10:10:11:05"
-device = "vdev:net_null1,no-rx=1"
-`,
+		host: common + inbound,
+	}
+}
+
+// rewriteIngress is fabric to VM: 60-byte frames in and out.
+func rewriteIngress() scenario {
+	return scenario{
+		name: "rewrite-ingress", mode: "rewrite", peer: "csum", out: "vm",
+		frames: each1024(func(flow int) []gopacket.SerializableLayer {
+			return tenant(macRouter, macUplink, paThere, paHere, flow)
+		}),
+		host: common + inbound,
 	}
 }
 
