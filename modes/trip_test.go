@@ -191,7 +191,7 @@ func (r *rig) balance(held int) {
 	r.t.Helper()
 	var rx, ends uint64
 	for _, p := range r.w.Count.Snapshot().Ports {
-		rx += p.RxPackets + p.Events[count.Replicated] + p.Events[count.Fragments]
+		rx += p.RxPackets + p.Events[count.Replicated] + p.Events[count.Fragments] + p.Events[count.Segments]
 		ends += p.TxPackets + p.Control
 		for _, n := range p.Drops {
 			ends += n

@@ -20,6 +20,8 @@ const (
 	Stray // E8, E9
 	NoChecksum
 	FabricError
+	Checksums
+	Segments
 	ToHost
 	FromHost
 
@@ -46,6 +48,8 @@ var events = [NumEvents]struct{ name, help string }{
 	Stray:             {"stray", "tunnel packets without a local match, told to the control plane (L24)"},
 	NoChecksum:        {"udp6_no_checksum", "UDP over IPv6 without a checksum from VMs of a rewrite subnet, carried as it is (R10)"},
 	FabricError:       {"fabric_error", "ICMP errors of the fabric about rewritten packets, passed on to the VMs that sent those (R18)"},
+	Checksums:         {"checksums", "TCP and UDP checksums that were left to be computed, and computed in software (R23)"},
+	Segments:          {"segments", "frames from cutting larger ones in software, beyond the first of each (M12, O9)"},
 	ToHost:            {"to_host", "frames from an uplink given to the host's kernel (W20, W24)"},
 	FromHost:          {"from_host", "frames from the host's kernel given to an uplink"},
 }

@@ -22,11 +22,13 @@ type Hop struct {
 // Arrival is what a worker found out about a packet from the fabric for a mode, and
 // what the mode makes of it.
 type Arrival struct {
-	Outer packet.Layout // of the whole frame
-	PA    uint16        // in: the PA of this host it is for, an index into PAs; None: for a group of them
-	Kind  ArrivalKind   // in: ToVM
-	Port  uint16        // out: the VM port that gets the tenant's frame
-	VSID  uint32        // out, with ToGroup: the virtual subnet whose VMs get it
+	Outer    packet.Layout // of the whole frame
+	PA       uint16        // in: the PA of this host it is for, an index into PAs; None: for a group of them
+	Kind     ArrivalKind   // in: ToVM
+	Verified bool          // in: the device found the outer IPv4 header's checksum right (O31)
+	Port     uint16        // out: the VM port that gets the tenant's frame
+	Cut      bool          // in: it is to be cut, so that it fits (M12)
+	VSID     uint32        // out, with ToGroup: the virtual subnet whose VMs get it
 }
 
 // ArrivalKind says whom a packet from the fabric is for.

@@ -6,6 +6,7 @@ import (
 	"paca/dataplane/count"
 	"paca/dataplane/fib"
 	"paca/dataplane/mbuf"
+	"paca/dataplane/offload"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
 	"paca/dataplane/respond"
@@ -37,7 +38,7 @@ func (w *Worker) detour(f *fib.FIB, p *fib.Port, o *outbound, src, dst *fib.Entr
 		}
 	}
 	if l.EtherType != packet.EtherTypeARP {
-		dst, v = w.reconsider(f, p, src, dst, destinationCA(frame, l), packet.Ethernet(frame).Dst(), m.Len()-packet.EthernetLen, v)
+		dst, v = w.reconsider(f, p, src, dst, destinationCA(frame, l), packet.Ethernet(frame).Dst(), int(o.size), v)
 	}
 	switch v.Drop {
 	case count.Kept:
@@ -155,6 +156,15 @@ func countDown(frame []byte, l *packet.Layout) bool {
 // (M6, M7).
 func (w *Worker) tooBig(f *fib.FIB, p *fib.Port, o *outbound, limit int) {
 	m, l := o.m, &o.l
+	switch {
+	case o.shrink(limit): // M12
+		w.route(f, p, o)
+		return
+	case o.left.Kind > offload.Checksum:
+		w.drop(m, count.MTUExceeded) // headers and all
+		return
+	}
+	w.finish(o)
 	if n := packet.Fragments(m.Data(), l, limit); n > 1 {
 		w.fragment(f, p, o, limit, n)
 		return
@@ -189,6 +199,7 @@ func (w *Worker) fragment(f *fib.FIB, p *fib.Port, o *outbound, limit, n int) {
 			w.drop(c, count.Reason(fault))
 			continue
 		}
+		w.part.size = int32(c.Len() - packet.EthernetLen)
 		w.route(f, p, &w.part)
 	}
 	w.discard(m)
@@ -214,11 +225,13 @@ func (w *Worker) reply(m *mbuf.Mbuf) {
 
 // consult gives a frame of a VM to the control plane, which answers it.
 func (w *Worker) consult(kind Kind, o *outbound) {
-	if !w.limits[w.in].dhcp.take(w.clock(), puntRate) || !w.punt(kind, o.m.Data()) {
+	switch {
+	case !w.finish(o):
+	case !w.limits[w.in].dhcp.take(w.clock(), puntRate) || !w.punt(kind, o.m.Data()):
 		w.drop(o.m, count.ControlQueue)
-		return
+	default:
+		w.consumed(o.m)
 	}
-	w.consumed(o.m)
 }
 
 // miss tells the control plane of a packet for a CA that policy does not know.
@@ -253,13 +266,18 @@ func (w *Worker) puntFor(port uint16, frame []byte) {
 
 // clamp lowers the maximum segment size of a TCP SYN to what fits into limit bytes
 // (M13).
-func (w *Worker) clamp(frame []byte, l *packet.Layout, limit int) {
+func (w *Worker) clamp(o *outbound, limit int) {
+	frame, l := o.m.Data(), &o.l
 	overhead := packet.IPv4Len + packet.TCPLen
 	if l.EtherType == packet.EtherTypeIPv6 {
 		overhead = packet.IPv6Len + packet.TCPLen
 	}
+	sum := packet.TCP(frame[l.L4:]).Checksum()
 	if packet.ClampMSS(frame, l, uint16(limit-overhead)) {
 		w.events[count.Clamped]++
+		if o.left.Kind != offload.Nothing {
+			packet.TCP(frame[l.L4:]).SetChecksum(sum) // a seed, which the header is no part of
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"paca/dataplane/count"
 	"paca/dataplane/fib"
 	"paca/dataplane/mbuf"
+	"paca/dataplane/offload"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
 	"paca/dataplane/respond"
@@ -13,14 +14,17 @@ import (
 
 // outbound is a frame from a VM that passed the first checks.
 type outbound struct {
-	m *mbuf.Mbuf
-	l packet.Layout
+	m    *mbuf.Mbuf
+	l    packet.Layout   // Partial if m has several buffers
+	left offload.Pending // what is left to do for it
+	size int32           // of the largest IP packet that it becomes, in bytes
 }
 
 // fromVM carries a burst from a VM to where it goes. Steps 1 to 3 are done for
 // the whole burst before 4 to 6, so that look-ups of different packets overlap.
 //
-//  1. headers: runts and lies out (W21's twin on this side), tags off (W7)
+//  1. headers: runts and lies out (W21's twin on this side), tags off (W7); what its VM
+//     left to be done (unfinished.go)
 //  2. sender: the port's MAC (L2), nothing that its guards forbid (L31)
 //  3. ARP and ND are answered here (A1-A10)
 //  4. source and destination CA are looked up (L3, L9); detour.go has what is not
@@ -49,7 +53,7 @@ func (w *Worker) fromVM(f *fib.FIB, pkts []*mbuf.Mbuf) {
 func (w *Worker) encapAll() {
 	for mode := range w.lanes {
 		if w.lanes[mode].n > 0 {
-			w.encap(w.Modes[mode], &w.lanes[mode])
+			w.encap(policy.Mode(mode))
 		}
 	}
 }
@@ -57,16 +61,18 @@ func (w *Worker) encapAll() {
 // admit is steps 1 to 3: true for a frame that goes on.
 func (w *Worker) admit(f *fib.FIB, p *fib.Port, o *outbound) bool {
 	frame := o.m.Data()
-	if o.m.Segments() != 1 {
-		w.drop(o.m, count.MultiSegment)
-		return false
-	}
-	if fault := packet.Parse(frame, &o.l); fault != packet.OK {
-		w.drop(o.m, count.Reason(fault))
+	if fault := packet.Parse(frame, &o.l); fault != packet.OK && w.fault(o.m, &o.l, fault) {
 		return false
 	}
 	if o.l.Tags != 0 {
 		frame = untag(o)
+	}
+	o.left, o.size = offload.Pending{}, int32(o.m.Len()-packet.EthernetLen)
+	if o.m.Flags()&unfinished != 0 || o.m.Segments() != 1 {
+		if !w.inspect(o.m, &o.l, &o.left) {
+			return false
+		}
+		o.size = int32(sizeOf(o.m, &o.l, o.left))
 	}
 	if p.RD == 0 {
 		reason := count.VSIDUnknown
@@ -163,7 +169,7 @@ func (w *Worker) route(f *fib.FIB, p *fib.Port, o *outbound) {
 		src = f.Lookup4(p.RD, binary.BigEndian.Uint32(s[:]))
 		dst = f.Lookup4(p.RD, binary.BigEndian.Uint32(d[:]))
 	}
-	v := w.Decide(f, p, src, dst, m.Len()-packet.EthernetLen)
+	v := w.Decide(f, p, src, dst, int(o.size))
 	if v.Drop == count.Kept {
 		w.forward(f, p, o, dst, v)
 	} else {
@@ -184,12 +190,20 @@ func (w *Worker) forward(f *fib.FIB, p *fib.Port, o *outbound, dst *fib.Entry, v
 		if dst.Flags&(fib.L2Only|fib.Learned) != 0 && packet.DHCPServer(frame, l) {
 			w.puntFor(v.Port, frame) // A16
 		}
+		if o.left.Kind != offload.Nothing {
+			w.deliver(v.Port, m, l, o.left)
+			return
+		}
 		w.send(v.Port, m)
 		return
 	}
 	pa := f.Remote(dst)
 	if w.Router.ClampMSS && l.Proto == packet.ProtoTCP && l.L4 != 0 {
-		w.clamp(frame, l, f.Limit(dst, v.Adj))
+		w.clamp(o, f.Limit(dst, v.Adj))
+	}
+	if o.left.Kind != offload.Nothing {
+		w.leave(f, dst, v.Adj, o)
+		return
 	}
 	h := w.through(m, dst.Mode)
 	h.Entry, h.PA, h.Adj, h.Layout = dst, pa, v.Adj, *l
@@ -202,8 +216,8 @@ func (w *Worker) forward(f *fib.FIB, p *fib.Port, o *outbound, dst *fib.Entry, v
 // in.
 func (w *Worker) through(m *mbuf.Mbuf, mode policy.Mode) *fib.Hop {
 	lane := &w.lanes[mode]
-	if lane.n >= len(lane.pkts) { // copies and fragments make a burst longer
-		w.encap(w.Modes[mode], lane)
+	if lane.to != fib.None || lane.n >= len(lane.pkts) { // copies and fragments make a burst longer
+		w.encap(mode)
 	}
 	n := lane.n
 	lane.n++
@@ -278,12 +292,18 @@ func (w *Worker) unready(e *fib.Entry, adj *fib.Adj) count.Reason {
 }
 
 // encap is step 7 for one mode.
-func (w *Worker) encap(mode Mode, lane *lane) {
+func (w *Worker) encap(mode policy.Mode) {
+	lane := &w.lanes[mode]
 	pkts := lane.pkts[:lane.n]
 	lane.n = 0
 	reasons := w.reasons[:len(pkts)]
 	clear(reasons)
-	mode.Egress(pkts, lane.hops[:len(pkts)], reasons, &w.events)
+	if lane.to == fib.None {
+		w.Modes[mode].Egress(pkts, lane.hops[:len(pkts)], reasons, &w.events)
+	} else {
+		lane.egress(pkts, lane.hops[:len(pkts)], lane.left[:len(pkts)], reasons, &w.events)
+		lane.to = fib.None
+	}
 	for i, m := range pkts {
 		if reasons[i] != count.Kept {
 			w.drop(m, reasons[i])

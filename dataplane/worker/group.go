@@ -79,11 +79,14 @@ func (w *Worker) group(f *fib.FIB, p *fib.Port, o *outbound, s *fib.Subnet, sent
 		w.drop(m, count.Storm)
 		return
 	}
-	if limit := w.groupLimit(f, s, to, pa); m.Len()-packet.EthernetLen > limit {
+	if limit := w.groupLimit(f, s, to, pa); int(o.size) > limit {
 		w.tooBig(f, p, o, limit)
 		return
 	}
 
+	if !w.finish(o) {
+		return
+	}
 	w.events[sent]++
 	w.events[count.Replicated] += uint32(left - 1)
 	hash := packet.FlowHash(frame, l)

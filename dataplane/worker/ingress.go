@@ -4,6 +4,7 @@ import (
 	"paca/dataplane/count"
 	"paca/dataplane/fib"
 	"paca/dataplane/mbuf"
+	"paca/dataplane/offload"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
 	"paca/dataplane/port"
@@ -30,6 +31,10 @@ type inbound struct {
 //  6. to the VM's port (L23), to all of its virtual subnet (L25), or to the
 //     control plane (L24, N8)
 func (w *Worker) fromFabric(f *fib.FIB, pkts []*mbuf.Mbuf) {
+	if v := w.ways[w.in].uses.Has(mbuf.ReceiveOuterChecksum); v != w.verdicts {
+		w.verdicts = v
+		w.forgetVerdicts()
+	}
 	for _, m := range pkts {
 		w.classify(f, m)
 	}
@@ -62,6 +67,10 @@ func (w *Worker) toHost(f *fib.FIB, m *mbuf.Mbuf, otherwise count.Reason) {
 		return
 	}
 	w.events[count.ToHost]++
+	if m.Flags()&(unfinished|mbuf.RxVLANStripped) != 0 {
+		w.wholeToHost(peer, m)
+		return
+	}
 	w.send(peer, m)
 }
 
@@ -70,13 +79,15 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 	frame := m.Data()
 	lane := &w.inbound[policy.NVGRE]
 	l := &lane.arrivals[lane.n].Outer
-	if m.Segments() != 1 {
-		w.drop(m, count.MultiSegment)
+	if fault := packet.Parse(frame, l); fault != packet.OK && w.fault(m, l, fault) {
 		return
 	}
-	if fault := packet.Parse(frame, l); fault != packet.OK {
-		w.drop(m, count.Reason(fault))
-		return
+	var left offload.Pending
+	if m.Flags()&(unfinished|mbuf.RxVLANStripped) != 0 || m.Segments() != 1 {
+		if !w.received(m, l, &left) {
+			return
+		}
+		frame = m.Data()
 	}
 	own, mode := fib.None, policy.NVGRE
 	switch l.EtherType {
@@ -116,6 +127,10 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 		w.toHost(f, m, count.OuterVLAN) // W20
 		return
 	case mode != policy.NVGRE:
+		if left.Kind != offload.Nothing {
+			w.restore(f, m, l, left, own, mode)
+			return
+		}
 		lane = &w.inbound[mode]
 		lane.arrivals[lane.n].Outer = *l
 	case l.Proto != packet.ProtoGRE:
@@ -202,6 +217,11 @@ func (w *Worker) decap(f *fib.FIB, mode Mode, lane *inbound) {
 	}
 	reasons := w.reasons[:len(pkts)]
 	clear(reasons)
+	if w.verdicts {
+		for i, m := range pkts {
+			lane.arrivals[i].Verified = verified(m)
+		}
+	}
 	mode.Ingress(f, pkts, lane.arrivals[:len(pkts)], reasons, &w.events)
 	for i, m := range pkts {
 		a := &lane.arrivals[i]
@@ -214,6 +234,7 @@ func (w *Worker) decap(f *fib.FIB, mode Mode, lane *inbound) {
 			w.toHost(f, m, reasons[i]) // W24
 		case stray(reasons[i]) && w.NVE && w.limits[w.in].stray.take(w.clock(), puntRate):
 			w.events[count.Stray]++
+			tag(m)
 			w.punt(Stray, m.Data()) // L24
 			fallthrough
 		default:
@@ -251,7 +272,7 @@ func (w *Worker) arrived(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) {
 	case fib.ToPA:
 		w.toPA(f, m, &a.Outer, &f.PAs[a.PA])
 	case fib.ToControl:
-		if w.NVE && w.limits[w.in].nve.take(w.clock(), puntRate) && w.punt(NVE, m.Data()) {
+		if w.NVE && w.limits[w.in].nve.take(w.clock(), puntRate) && tag(m) && w.punt(NVE, m.Data()) {
 			w.consumed(m)
 			return
 		}

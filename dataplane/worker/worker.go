@@ -1,7 +1,8 @@
 // Package worker is the poll-mode loop, and the one place where a packet's trip
 // can be read from end to end. egress.go is the way from a VM to the fabric,
-// ingress.go the way from the fabric to a VM, hold.go what waits for a next
-// hop's MAC, ring.go what passes between a worker and the control plane.
+// ingress.go the way from the fabric to a VM, unfinished.go what a frame leaves to
+// be done by others, hold.go what waits for a next hop's MAC, ring.go what passes
+// between a worker and the control plane.
 //
 //	Run ─┬─ poll ──► Rx ─┬─ VM port ──► fromVM ──────┐
 //	     │               ├─ uplink  ──► fromFabric ──┤
@@ -15,6 +16,7 @@
 package worker
 
 import (
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +25,7 @@ import (
 	"paca/dataplane/count"
 	"paca/dataplane/fib"
 	"paca/dataplane/mbuf"
+	"paca/dataplane/offload"
 	"paca/dataplane/policy"
 	"paca/dataplane/port"
 )
@@ -37,6 +40,15 @@ type Mode interface {
 	// Ingress makes tenant frames of packets for a local PA, and sets the Port
 	// of each arrival, or drops[i].
 	Ingress(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival, drops []count.Reason, events *count.Events)
+
+	// Offload chooses, when a port starts, what takes the place of Egress for frames
+	// that are left unfinished for its device, which does what o says, and up to
+	// which kind of them it may be given: others are finished first. Layouts may be
+	// Partial.
+	Offload(o mbuf.Offloads) (egress Unfinished, upTo offload.Kind)
+	// IngressUnfinished is Ingress for packets whose checksum, or cutting, was left to
+	// others on their way. They stay so.
+	IngressUnfinished(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival, drops []count.Reason, events *count.Events)
 }
 
 // Queue is a receive queue of a port.
@@ -46,7 +58,7 @@ type Queue struct {
 }
 
 // Plug is what a worker is plugged into. It is replaced as a whole when a port
-// comes or goes, and never changed.
+// comes or goes, or what its device does in software's place, and never changed.
 type Plug struct {
 	Ports []port.Port // by port index, as long as MaxPorts; nil where there is none
 	Poll  []Queue     // the queues that the worker owns
@@ -90,6 +102,7 @@ type Worker struct {
 	turns atomic.Uint64
 	plug  *Plug       // of this turn
 	ports []port.Port // of plug
+	ways  []way       // likewise, by port index
 
 	// The burst at hand.
 	rx       [port.MaxBurst]*mbuf.Mbuf
@@ -99,9 +112,13 @@ type Worker struct {
 	part     outbound // the fragment at hand
 	outbound []outbound
 	inbound  [policy.NumModes]inbound
+	large    [1]fib.Arrival // an unfinished packet, at hand
+	largePkt [1]*mbuf.Mbuf
 	lanes    [policy.NumModes]lane
+	cutter   *offload.Segmenter
 	reasons  [port.MaxBurst]count.Reason
 	in       uint16   // port it came from
+	verdicts bool     // whose device looks at outer checksums (O31)
 	guise    fib.Port // that, with the MAC of a frame
 	punted   bool
 	forgone  bool // a copy was counted in dropped that was never made
@@ -119,9 +136,12 @@ type Worker struct {
 
 // lane gathers the packets of a burst that take the same mode.
 type lane struct {
-	n    int
-	pkts [port.MaxBurst]*mbuf.Mbuf
-	hops [port.MaxBurst]fib.Hop
+	n      int
+	egress Unfinished // nil: the mode's Egress
+	to     uint16     // uplink that egress is for; None without it
+	pkts   [port.MaxBurst]*mbuf.Mbuf
+	hops   [port.MaxBurst]fib.Hop
+	left   [port.MaxBurst]offload.Pending // with egress
 }
 
 // outQueue gathers what a burst sends to one port.
@@ -140,8 +160,10 @@ func New(c Config) *Worker {
 	if c.Router.ErrorRate == 0 {
 		c.Router.ErrorRate = DefaultErrorRate
 	}
-	return &Worker{
+	w := &Worker{
 		Config:   c,
+		ways:     make([]way, c.MaxPorts),
+		cutter:   offload.NewSegmenter(rand.Uint32()),
 		limits:   make([]limits, c.MaxPorts),
 		Count:    count.NewWorker(c.MaxPorts),
 		outbound: make([]outbound, port.MaxBurst),
@@ -149,6 +171,10 @@ func New(c Config) *Worker {
 		pending:  make([]uint16, 0, c.MaxPorts),
 		dead:     make([]*mbuf.Mbuf, 0, 2*port.MaxBurst),
 	}
+	for i := range w.lanes {
+		w.lanes[i].to = fib.None
+	}
+	return w
 }
 
 // Stop makes Run return soon. Any goroutine may call it.
@@ -190,7 +216,9 @@ func (w *Worker) Turns() uint64 { return w.turns.Load() }
 func (w *Worker) PollOnce() bool {
 	f := w.FIB.Load()
 	plug := w.Plug.Load() // second: it has every port that f sends to
-	w.plug, w.ports = plug, plug.Ports
+	if plug != w.plug {
+		w.adopt(plug)
+	}
 	w.timed = false
 	busy := false
 	if w.held.n > 0 && !w.held.of(f, plug) {

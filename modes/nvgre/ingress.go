@@ -36,7 +36,7 @@ func ingress(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) count.Reason {
 	outerIP := frame[outer.L3:]
 	v4 := outer.EtherType == packet.EtherTypeIPv4
 
-	if v4 && !packet.VerifyIPv4(outerIP) {
+	if v4 && !a.Verified && !packet.VerifyIPv4(outerIP) {
 		return count.OuterChecksum // W21
 	}
 	if outer.Flags&packet.IsFragment != 0 {

@@ -59,7 +59,7 @@ func local(f *fib.FIB, a *fib.Arrival, e *fib.Entry) count.Reason {
 	switch {
 	case port == fib.None:
 		return count.NoLocalPort
-	case int(a.Outer.End-a.Outer.L3) > int(f.Ports[port].MTU):
+	case int(a.Outer.End-a.Outer.L3) > int(f.Ports[port].MTU) && !a.Cut:
 		return count.MTUExceeded
 	}
 	a.Port = port
@@ -157,7 +157,9 @@ func addr4(a uint32) netip.Addr {
 // deliver makes the frame the virtual subnet's: untagged, without padding, from and to
 // the MACs that it has there.
 func deliver(m *mbuf.Mbuf, l *packet.Layout, dst, src packet.MAC) {
-	m.Trim(m.Len() - int(l.End))
+	if m.Segments() == 1 {
+		m.Trim(m.Len() - int(l.End))
+	}
 	m.Adj(int(l.L3) - packet.EthernetLen)
 	eth := packet.Ethernet(m.Data())
 	eth.SetDst(dst)
