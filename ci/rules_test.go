@@ -119,7 +119,7 @@ var rules = []rule{
 	{id: "M10", line: "a path's MTU is learned from the fabric's ICMP about our own tunnel packets"},
 	{id: "M11", line: "MTUs below 68 or 1280 are not believed; what was learned ages", state: different,
 		why: "of IPv4, none below 576 is: less the outer headers, guests could not be told, and who forges one would have every packet cut to shreds"},
-	{id: "M12", line: "of a super-packet, the segments are measured", state: notApplicable, why: "VMs are offered no segmentation, so there are no super-packets"},
+	{id: "M12", line: "of a super-packet, the segments are measured, and made smaller if they do not fit"},
 	{id: "M13", line: "by setting, the MSS of SYNs is lowered to what fits"},
 	{id: "M14", line: "rewrite: ICMP of the fabric is translated (R18)"},
 

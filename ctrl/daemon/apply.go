@@ -78,6 +78,8 @@ func (h *host) wait(r *request) outcome {
 // applyAll brings change sets into force, one goroutine for all, until ctx ends.
 func (h *host) applyAll(ctx context.Context) {
 	defer close(h.stopped)
+	watch := time.NewTicker(watchInterval)
+	defer watch.Stop()
 	for {
 		var batch []*request
 		select {
@@ -85,6 +87,11 @@ func (h *host) applyAll(ctx context.Context) {
 			return
 		case <-h.facts:
 			h.publish(nil)
+			continue
+		case <-watch.C:
+			if h.offloadsChanged() {
+				h.plug()
+			}
 			continue
 		case r := <-h.requests:
 			batch = append(batch, r)
@@ -225,6 +232,8 @@ func (h *host) plugIn(r *request) (opened []string, err error) {
 				fault("role", errNotHotPluggable)
 			case was.MTU != p.MTU:
 				fault("mtu", errNotHotPluggable)
+			case was.NoOffload != p.NoOffload:
+				fault("offload", errNotHotPluggable)
 			}
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 	"paca/dataplane/count"
 	"paca/dataplane/dpdk"
 	"paca/dataplane/fib"
+	"paca/dataplane/mbuf"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
 	"paca/dataplane/port"
@@ -20,7 +21,8 @@ import (
 type slot struct {
 	dev   *ethdev.Port
 	asked policy.Port
-	base  count.Port // what earlier ports of this index had counted
+	uses  mbuf.Offloads // as the workers know it
+	base  count.Port    // what earlier ports of this index had counted
 }
 
 // open plugs a device in: it gets an index, and the workers poll it. Policy does
@@ -32,7 +34,7 @@ func (h *host) open(p policy.Port) error {
 		return fmt.Errorf("port %s: %d ports are open, and DPDK has room for no more", p.Name, dpdk.MaxPorts)
 	}
 	workers := len(h.conf.Workers.Cores)
-	c := ethdev.Config{Name: p.Name, Device: p.Device, MTU: p.MTU, TxQueues: workers, Descriptors: descriptors, Pool: h.pool}
+	c := ethdev.Config{Name: p.Name, Device: p.Device, MTU: p.MTU, TxQueues: workers, Descriptors: descriptors, Pool: h.pool, Offloads: wanted(&p)}
 	if p.Role == policy.Host {
 		// So that the kernel takes for its own what is for the network card (W24).
 		c.MAC = h.uplinkMAC(p.Uplink)
@@ -127,6 +129,7 @@ func (h *host) plug() {
 		if s == nil {
 			continue
 		}
+		s.uses = s.dev.Offloads().Uses
 		queues := s.dev.Info().RxQueues
 		for _, p := range plugs {
 			p.Ports[i] = s.dev
@@ -194,4 +197,4 @@ func (h *host) totals(i int) (sum count.Port) {
 }
 
 // errNotHotPluggable says why a port's change is refused.
-var errNotHotPluggable = errors.New("a port keeps its device, role and MTU; delete it and add it anew")
+var errNotHotPluggable = errors.New("a port keeps its device, role, MTU and offloads; delete it and add it anew")

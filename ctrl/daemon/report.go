@@ -95,6 +95,7 @@ func (h *report) Ports() []*pacav1.Port {
 			RxErrors:   stats.RxErrors,
 			TxErrors:   stats.TxErrors,
 		}
+		r.Offloads = offloadReport(&s.asked, s.dev.Offloads(), r.HostFile)
 		for _, n := range c.Drops {
 			r.DroppedPackets += n
 		}
