@@ -1151,6 +1151,16 @@ func leaving(t testing.TB, card, takes mbuf.Offloads) (*rig, func()) {
 	u.frame[23] = 1
 	mend(u.frame)
 	add(blue1, u)
+	together := make([][]byte, 3)
+	for i := range together {
+		c := content{proto: packet.ProtoTCP, flags: packet.TCPAck, payload: 100, from: vm{macRouter, paBlue2.v4, paBlue2.v6}, to: vm{macUplink, paBlue1.v4, paBlue1.v6}}
+		u := c.unfinished()
+		packet.TCP(u.frame[34:]).SetSeq(uint32(100 * i))
+		var l packet.Layout
+		packet.Parse(u.frame, &l)
+		together[i] = u.frame
+		binary.BigEndian.PutUint16(u.frame[50:], packet.Checksum(u.frame[34:], 0))
+	}
 	add(uplink, unfinished{tunnel(5001, paHost2, paHost1, between(vmRed2, vmRed1, macRed1, false).frame()), memport.Notes{Type: 0x104011}})
 	return r, func() {
 		for _, x := range mix {
@@ -1160,9 +1170,80 @@ func leaving(t testing.TB, card, takes mbuf.Offloads) (*rig, func()) {
 				p.Visit(0, func([]byte) {})
 			}
 		}
+		r.ports[uplink].Inject(0, together...)
+		r.w.PollOnce()
+		r.ports[blue1].Visit(0, func([]byte) {})
 	}
 }
 
 func leavingAll(t testing.TB) (*rig, func())      { return leaving(t, nothing, nothing) }
 func leavingChecksum(t testing.TB) (*rig, func()) { return leaving(t, plainCard, nothing) }
 func leavingNothing(t testing.TB) (*rig, func())  { return leaving(t, smartCard, virtioCard) }
+
+// train is a large frame as the fabric brings it: cut, each segment in its outer header.
+func train(t *testing.T, vsid uint32, payload, size int) (u unfinished, segments, packets [][]byte) {
+	u = content{proto: packet.ProtoTCP, flags: packet.TCPAck, options: 12, payload: payload, size: size, from: vmBlue2, to: vmBlue1}.unfinished()
+	n := u.notes
+	n.Flags = mbuf.TxTCPSegment | mbuf.TxIPv4 | mbuf.TxTCPChecksum
+	n.Lengths.L2Len, n.Lengths.L3Len, n.Lengths.L4Len = 14, 20, 32
+	segments = device(t, sent{u.frame, n})
+	for _, s := range segments {
+		packets = append(packets, tunnel(vsid, paFar, paHere, s))
+	}
+	return u, segments, packets
+}
+
+// O31, R22: segments from the fabric become one frame again for a VM that takes it, and
+// only for such; what is broken does not become part of it, unless the card answers for
+// it.
+func TestO31_R22PutTogetherForTheVM(t *testing.T) {
+	u, segments, packets := train(t, 6001, 12000, 1400)
+	for _, takes := range []mbuf.Offloads{virtioCard, plainCard, mbuf.SendL4Checksum, nothing} {
+		r := newRig(t, wholePolicy(), nvgre.Config{}).claim(map[int]mbuf.Offloads{blue1: takes, uplink: smartCard})
+		for _, p := range packets {
+			r.ports[uplink].Inject(0, p)
+		}
+		r.w.PollOnce()
+		var got []sent
+		r.ports[blue1].VisitNoted(0, func(f []byte, n memport.Notes) { got = append(got, sent{bytes.Clone(f), n}) })
+		if !takes.Has(mbuf.SendTSO) {
+			if len(got) != len(segments) {
+				t.Errorf("%b: %d frames, want %d", takes, len(got), len(segments))
+			}
+			r.balance(0)
+			continue
+		}
+		if len(got) != 1 || !bytes.Equal(got[0].frame, u.frame) {
+			t.Fatalf("%b: %d frames\n got %x\nwant %x", takes, len(got), got[0].frame[:80], u.frame[:80])
+		}
+		if n := got[0].notes; n.Flags&mbuf.TxMask != mbuf.TxTCPSegment|mbuf.TxTCPChecksum|mbuf.TxIPv4 || n.Lengths.SegmentSize != 1400 {
+			t.Errorf("%b: %+v", takes, n)
+		}
+		r.balance(0)
+	}
+	const answered = 0x04000000 | 0x00100000 | 0x4000 | 0x11 // NVGRE with inner IPv4 and TCP
+	for _, c := range []struct {
+		name  string
+		notes memport.Notes
+		want  int
+	}{
+		{"nobody answers for it", memport.Notes{}, 3},
+		{"the card does", memport.Notes{Flags: mbuf.RxL4ChecksumGood, Type: answered}, 1},
+		{"the card did not look inside", memport.Notes{Flags: mbuf.RxL4ChecksumGood, Type: 0x4000 | 0x11}, 3},
+		{"the card knows no tunnel", memport.Notes{Flags: mbuf.RxL4ChecksumGood, Type: 0x11}, 3},
+	} {
+		r := newRig(t, wholePolicy(), nvgre.Config{}).claim(map[int]mbuf.Offloads{blue1: virtioCard, uplink: smartCard | mbuf.ReceiveL4Checksum})
+		for i, p := range packets {
+			p = bytes.Clone(p)
+			if i == 4 {
+				p[len(p)-1] ^= 1
+			}
+			r.ports[uplink].InjectNoted(0, p, c.notes)
+		}
+		r.w.PollOnce()
+		if n := len(r.ports[blue1].Drain(0)); n != c.want {
+			t.Errorf("a broken segment, %s: %d frames, want %d", c.name, n, c.want)
+		}
+		r.balance(0)
+	}
+}

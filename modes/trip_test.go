@@ -192,7 +192,7 @@ func (r *rig) balance(held int) {
 	var rx, ends uint64
 	for _, p := range r.w.Count.Snapshot().Ports {
 		rx += p.RxPackets + p.Events[count.Replicated] + p.Events[count.Fragments] + p.Events[count.Segments]
-		ends += p.TxPackets + p.Control
+		ends += p.TxPackets + p.Control + p.Events[count.Coalesced]
 		for _, n := range p.Drops {
 			ends += n
 		}

@@ -22,6 +22,7 @@ const (
 	FabricError
 	Checksums
 	Segments
+	Coalesced
 	ToHost
 	FromHost
 
@@ -50,6 +51,7 @@ var events = [NumEvents]struct{ name, help string }{
 	FabricError:       {"fabric_error", "ICMP errors of the fabric about rewritten packets, passed on to the VMs that sent those (R18)"},
 	Checksums:         {"checksums", "TCP and UDP checksums that were left to be computed, and computed in software (R23)"},
 	Segments:          {"segments", "frames from cutting larger ones in software, beyond the first of each (M12, O9)"},
+	Coalesced:         {"coalesced", "TCP segments from the fabric that became part of a longer frame, for a VM that takes such (R22)"},
 	ToHost:            {"to_host", "frames from an uplink given to the host's kernel (W20, W24)"},
 	FromHost:          {"from_host", "frames from the host's kernel given to an uplink"},
 }

@@ -50,3 +50,24 @@ func TestO20_O22SeedWithoutLength(t *testing.T) {
 		}
 	}
 }
+
+// R23: what lacks the length gets it, what has it keeps it, and so does what is of other
+// addresses than the header's.
+func TestR23MendSeed(t *testing.T) {
+	f := make([]byte, 14+20+20+100)
+	f[12], f[13], f[14], f[23] = 8, 0, 0x45, packet.ProtoTCP
+	binary.BigEndian.PutUint16(f[16:], 140)
+	packet.IPv4(f[14:]).SetSrc4([4]byte{10, 1, 2, 3})
+	var l packet.Layout
+	if fault := packet.Parse(f, &l); fault != packet.OK {
+		t.Fatal(fault)
+	}
+	whole := fold(uint32(0x0a01) + 0x0203 + uint32(packet.ProtoTCP) + 120)
+	for was, want := range map[uint16]uint16{whole: whole, whole - 120: whole, whole + 7: whole + 7, 0: 0, 0xffff: 0xffff} {
+		binary.BigEndian.PutUint16(f[14+20+16:], was)
+		MendSeed(f, &l)
+		if got := binary.BigEndian.Uint16(f[14+20+16:]); got != want {
+			t.Errorf("%#x becomes %#x, want %#x", was, got, want)
+		}
+	}
+}

@@ -223,6 +223,9 @@ func (w *Worker) decap(f *fib.FIB, mode Mode, lane *inbound) {
 		}
 	}
 	mode.Ingress(f, pkts, lane.arrivals[:len(pkts)], reasons, &w.events)
+	if w.ways[w.in].uses.Has(mbuf.ReceiveL4Checksum) && lane == &w.inbound[policy.NVGRE] {
+		forgetOuter(pkts)
+	}
 	for i, m := range pkts {
 		a := &lane.arrivals[i]
 		switch {

@@ -104,6 +104,9 @@ func (w *Worker) inspect(m *mbuf.Mbuf, l *packet.Layout, left *offload.Pending) 
 		w.drop(m, reason)
 		return false
 	}
+	if left.Kind > offload.Checksum {
+		offload.MendSeed(m.Data(), l)
+	}
 	return true
 }
 
@@ -299,6 +302,31 @@ func tag(m *mbuf.Mbuf) bool {
 	packet.VLAN(frame[2*len(packet.MAC{}):]).Encode(packet.VLANFields{TPID: packet.EtherTypeVLAN, TCI: m.VLANTCI()})
 	m.SetFlags(m.Flags() &^ (mbuf.RxVLAN | mbuf.RxVLANStripped))
 	return true
+}
+
+// join puts TCP segments from the fabric together into longer frames, for a VM that
+// takes such: it handles each as one packet.
+func (w *Worker) join(pkts []*mbuf.Mbuf) []*mbuf.Mbuf {
+	n := w.joiner.Coalesce(pkts)
+	if n == len(pkts) {
+		return pkts
+	}
+	w.events[count.Coalesced] += uint32(len(pkts) - n)
+	for _, m := range pkts[:n] {
+		m.SetFlags(m.Flags() &^ mbuf.TxIPChecksum) // IPv4 headers are right as they are
+	}
+	return pkts[:n]
+}
+
+// forgetOuter takes back what a device said of the checksum of TCP or UDP, unless it was
+// of the inner headers (O31).
+func forgetOuter(pkts []*mbuf.Mbuf) {
+	const innerL4 = 0xf000000 // RTE_PTYPE_INNER_L4_MASK
+	for _, m := range pkts {
+		if m.Flags()&mbuf.RxL4ChecksumMask != 0 && m.PacketType()&innerL4 == 0 {
+			m.SetFlags(m.Flags() &^ mbuf.RxL4ChecksumMask)
+		}
+	}
 }
 
 // forgetVerdicts is for when packets come from another uplink: most devices have none,

@@ -116,8 +116,10 @@ type Worker struct {
 	largePkt [1]*mbuf.Mbuf
 	lanes    [policy.NumModes]lane
 	cutter   *offload.Segmenter
+	joiner   offload.Coalescer
 	reasons  [port.MaxBurst]count.Reason
 	in       uint16   // port it came from
+	uplink   bool     // that is one
 	verdicts bool     // whose device looks at outer checksums (O31)
 	guise    fib.Port // that, with the MAC of a frame
 	punted   bool
@@ -255,13 +257,14 @@ func (w *Worker) burst(f *fib.FIB, in uint16, pkts []*mbuf.Mbuf) {
 
 // carry brings packets that were already counted to their end.
 func (w *Worker) carry(f *fib.FIB, in uint16, pkts []*mbuf.Mbuf) {
-	w.in = in
+	w.in, w.uplink = in, false
 	switch {
 	case int(in) >= len(f.Ports) || f.Ports[in].Role == fib.Absent || w.ports[in] == nil:
 		w.dropAll(pkts, count.PortDown) // it was plugged out, or policy does not know it yet
 	case f.Ports[in].Role == policy.VM:
 		w.fromVM(f, pkts)
 	case f.Ports[in].Role == policy.Uplink:
+		w.uplink = true
 		w.fromFabric(f, pkts)
 	default:
 		w.fromHost(f, pkts)
@@ -309,6 +312,9 @@ func (w *Worker) transmit(to uint16) {
 	if w.ports[to] == nil {
 		w.dropAll(pkts, count.PortDown)
 		return
+	}
+	if w.uplink && len(pkts) > 1 && to != w.in && w.ways[to].uses.Has(mbuf.SendTSO) {
+		pkts = w.join(pkts)
 	}
 	bytes := 0
 	for _, m := range pkts {
@@ -383,7 +389,7 @@ func (w *Worker) injected() bool {
 			w.Inject.Pop() // the port is not open
 			continue
 		}
-		w.in = c.Port
+		w.in, w.uplink = c.Port, false
 		m := w.rx[:1]
 		switch {
 		case !w.Pool.Alloc(m):
