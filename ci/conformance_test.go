@@ -16,7 +16,7 @@ import (
 // TestM6_M8TooBig.
 var (
 	named = regexp.MustCompile(`^Test((?:[A-Z]\d+_)*[A-Z]\d+)`)
-	late  = regexp.MustCompile(`[a-z_](?:[LAMNWR]\d+)`) // where nobody looks for it
+	late  = regexp.MustCompile(`[a-z_](?:[LAMNWRO]\d+)`) // where nobody looks for it
 )
 
 // vouching finds the test functions of the repository that name rules, as
@@ -67,7 +67,7 @@ func TestConformance(t *testing.T) {
 	b.WriteString(`# Conformance
 
 What paca makes of the rules for forwarding packets: the wire format (W), forwarding (L), ARP, neighbor discovery, DHCP and broadcast (A), MTU (M),
-messages between hosts (N), and IP rewrite (R). A test shows a rule if its name begins with the rule's number. ` + "`make test`" + ` fails if a test of this table
+messages between hosts (N), IP rewrite (R), and offloads (O). A test shows a rule if its name begins with the rule's number. ` + "`make test`" + ` fails if a test of this table
 fails, or is missing.
 
 | rule | in a line | tests | result |
@@ -136,6 +136,7 @@ func TestRulesAreWhole(t *testing.T) {
 		{"M", [][2]int{{1, 14}}},
 		{"N", [][2]int{{1, 12}}},
 		{"R", [][2]int{{1, 25}}},
+		{"O", [][2]int{{1, 11}, {20, 35}}},
 	} {
 		for _, r := range s.ranges {
 			for n := r[0]; n <= r[1]; n++ {

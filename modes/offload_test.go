@@ -540,7 +540,7 @@ func sameFrames(got, want [][]byte) error {
 
 // M12: what is cut is cut so that it fits, whatever its sender thought; a frame that is
 // not to be cut is answered or fragmented as ever.
-func TestM12CutToFit(t *testing.T) {
+func TestM12_O8CutToFit(t *testing.T) {
 	for _, card := range []mbuf.Offloads{nothing, smartCard, virtioCard} {
 		r := newRig(t, testPolicy(), nvgre.Config{}).claim(map[int]mbuf.Offloads{uplink: card, blue1: virtioCard, blue3: virtioCard})
 		for _, v6 := range []bool{false, true} {
@@ -900,6 +900,20 @@ func TestO30_O31_W21Verdicts(t *testing.T) {
 		}
 		r.balance(0)
 	}
+}
+
+// O30: what a device takes for NVGRE is looked at all the same.
+func TestO30GREIsCheckedAllTheSame(t *testing.T) {
+	r := newRig(t, testPolicy(), nvgre.Config{}).claim(map[int]mbuf.Offloads{uplink: smartCard | mbuf.ReceiveOuterChecksum})
+	for bit, reason := range map[byte]string{0x10: "gre_options", 0x80: "gre_options", 0x40: "gre_reserved"} {
+		f := fromFabric()
+		f[34] |= bit
+		r.pass(uplink, unfinished{f, memport.Notes{Type: 0x4000 | 0x100000 | 0x11}})
+		if r.drops()[reason] == 0 {
+			t.Errorf("bit %#x: drops %v", bit, r.drops())
+		}
+	}
+	r.balance(0)
 }
 
 // What leaves the straight way is finished first: copies, answers, fragments, what the

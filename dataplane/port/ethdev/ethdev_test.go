@@ -147,7 +147,7 @@ func TestContractMemif(t *testing.T) {
 	})
 }
 
-func TestContractVhostVirtio(t *testing.T) {
+func TestO23_O29ContractVhostVirtio(t *testing.T) {
 	porttest.Run(t, func(t *testing.T) porttest.Subject {
 		p, far, pool, farPool := wire(t, mbuf.AllOffloads, mbuf.AllOffloads)
 		return between(t, p, far, pool, farPool, 2048)

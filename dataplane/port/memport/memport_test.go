@@ -20,7 +20,7 @@ func open(t testing.TB, c Config) *Port {
 	return p
 }
 
-func TestContract(t *testing.T) {
+func TestO23_O29Contract(t *testing.T) {
 	porttest.Run(t, func(t *testing.T) porttest.Subject {
 		pool := mbuf.NewHeap(512, mbuf.DefaultDataRoom)
 		p := open(t, Config{MAC: [6]byte{2, 0, 0, 0, 0, 1}, Depth: 128, Pool: pool})
