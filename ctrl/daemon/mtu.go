@@ -279,12 +279,11 @@ func (t *pathTest) try(echo packet.ICMPv4) int {
 // wayTo is how a PA of this host gets to a PA of the fabric; nil: it is none of this
 // host's, or no record has the other.
 func wayTo(f *fib.FIB, src, dst netip.Addr) *fib.Adj {
-	for i := range f.PAs {
-		if f.PAs[i].IP() == src {
-			return f.Way(dst, uint16(i))
-		}
+	own := f.OwnPA(src)
+	if own == fib.None {
+		return nil
 	}
-	return nil
+	return f.Way(dst, own)
 }
 
 func wayState(adj *fib.Adj) string {

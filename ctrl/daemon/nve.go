@@ -147,7 +147,7 @@ func (c *control) strayed(now time.Time, p *worker.ControlFrame) {
 		return
 	}
 	f := c.fib.Load()
-	own := ownPA(f, t.dst)
+	own := f.OwnPA(t.dst)
 	if own == fib.None {
 		return
 	}
@@ -181,12 +181,6 @@ func index(k packet.NVEKind) int {
 		return 1
 	}
 	return 0
-}
-
-// ownPA finds a PA of this host.
-func ownPA(f *fib.FIB, pa netip.Addr) uint16 {
-	a, v6 := flat(pa)
-	return f.LocalPA(&a, v6)
 }
 
 // flat is an address as the fib has it, v4 in the first four bytes.
@@ -331,7 +325,7 @@ func (t *tunnel) disbelieve(f *fib.FIB, m *packet.NVEMessage) string {
 	}
 	pa := m.Dst
 	usable := pa.IsValid() && !pa.IsUnspecified() && !pa.IsMulticast() && !pa.IsLoopback() && !pa.Is4In6() && pa != broadcastPA && pa != policy.RouterPA
-	switch own := ownPA(f, pa); {
+	switch own := f.OwnPA(pa); {
 	case !usable || pa == t.src:
 		return "the new PA is none"
 	case own != fib.None && !behindPort(f, m.VSID, m.MAC):

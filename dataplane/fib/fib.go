@@ -81,6 +81,9 @@ type Port struct {
 	StormLimit uint32 // packets per second that broadcasts and multicasts from a VM become; 0: any number
 }
 
+// Owns says whether e, perhaps nil, is a record of the VM behind p (L3).
+func (p *Port) Owns(e *Entry) bool { return e != nil && e.VSID == p.VSID && e.MAC == p.MAC }
+
 // PortFlags are what a VM port may and may not do (L31).
 type PortFlags uint8
 
@@ -411,6 +414,12 @@ func (f *FIB) LocalPA(pa *[16]byte, v6 bool) uint16 {
 		}
 	}
 	return None
+}
+
+// OwnPA is LocalPA, for those who are not in a hurry.
+func (f *FIB) OwnPA(pa netip.Addr) uint16 {
+	a, v6 := flat(pa)
+	return f.LocalPA(&a, v6)
 }
 
 // Records is the number of entries, router addresses included.

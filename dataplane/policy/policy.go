@@ -173,17 +173,12 @@ var broadcastCA = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 func isGroup(a netip.Addr) bool { return a.IsMulticast() || a == broadcastCA }
 
-// groupMAC is where frames for a broadcast or multicast CA go (RFC 1112, RFC 2464).
+// groupMAC is where frames for a broadcast or multicast CA go.
 func groupMAC(ca netip.Addr) packet.MAC {
-	switch {
-	case ca == broadcastCA:
+	if ca == broadcastCA {
 		return packet.Broadcast
-	case ca.Is4():
-		a := ca.As4()
-		return packet.MAC{0x01, 0x00, 0x5e, a[1] & 0x7f, a[2], a[3]}
 	}
-	a := ca.As16()
-	return packet.MAC{0x33, 0x33, a[12], a[13], a[14], a[15]}
+	return packet.MulticastMAC(ca)
 }
 
 // wildcard says whether the record stands for a MAC whatever its CA (C1.1).

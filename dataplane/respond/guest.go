@@ -43,12 +43,12 @@ func ARP(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdict {
 	// conflict (A7).
 	claims := sender == 0 || sender == target
 	outside := !claims && from == nil && isGateway(f, p, false)
-	if !claims && !outside && !owns(from, p) {
+	if !claims && !outside && !p.Owns(from) {
 		return drop(count.SourceCA) // L3
 	}
 	e := f.Lookup4(p.RD, target)
 	switch {
-	case e == nil && !unicast && (sender == 0 || owns(from, p)) && f.Subnet(p.VSID).L2Only:
+	case e == nil && !unicast && (sender == 0 || p.Owns(from)) && f.Subnet(p.VSID).L2Only:
 		return Verdict{Forward: true} // A5: whose it is, its owner knows
 	case e == nil || e.VSID != p.VSID:
 		return drop(count.ARPUnknown) // A5, A6
@@ -107,7 +107,7 @@ func solicitation(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verdi
 		switch from := f.Lookup6(p.RD, &src); {
 		case unknown(from, p) && mayLearn(f, p, true):
 			return Verdict{Drop: count.Learning, Learn: true} // A16
-		case owns(from, p):
+		case p.Owns(from):
 		case from == nil && isGateway(f, p, true):
 			carried = false
 		default:
@@ -147,7 +147,7 @@ func advertisement(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verd
 		return Verdict{Drop: count.Learning, Learn: true} // A16
 	case packet.IPv6(frame[l.L3:]).Dst()[0] == 0xff:
 		return drop(count.NDSelf) // an announcement (A7)
-	case !owns(f.Lookup6(p.RD, &target), p):
+	case !p.Owns(f.Lookup6(p.RD, &target)):
 		return drop(count.SourceCA) // what ARP's sender is to L3: no VM speaks for another (A12)
 	}
 	if dst := packet.IPv6(frame[l.L3:]).Dst(); elsewhere(f, p, &dst) {
@@ -160,7 +160,7 @@ func advertisement(f *fib.FIB, p *fib.Port, m *mbuf.Mbuf, l *packet.Layout) Verd
 // is none, or one that was learned, of another VM or on the host that this one came
 // from (A12, L40).
 func unknown(e *fib.Entry, p *fib.Port) bool {
-	return e == nil || e.Flags&fib.Learned != 0 && (!owns(e, p) || e.Flags&fib.LocalVM == 0)
+	return e == nil || e.Flags&fib.Learned != 0 && (!p.Owns(e) || e.Flags&fib.LocalVM == 0)
 }
 
 // elsewhere says whether a CA is in another virtual subnet of the routing domain:
@@ -174,11 +174,6 @@ func elsewhere(f *fib.FIB, p *fib.Port, ca *[16]byte) bool {
 // router is no VM, and no ARP or neighbor discovery leaves a host rewritten (R19).
 func reached(e *fib.Entry) bool {
 	return e.Flags&fib.RouterCA == 0 && (e.Mode == fib.NVGRE || e.Flags&fib.LocalVM != 0)
-}
-
-// owns says whether e is a record of the VM behind p (L3).
-func owns(e *fib.Entry, p *fib.Port) bool {
-	return e != nil && e.VSID == p.VSID && e.MAC == p.MAC
 }
 
 func linkLocal(a [16]byte) bool { return a[0] == 0xfe && a[1]&0xc0 == 0x80 }

@@ -106,7 +106,7 @@ func claim(own *fib.PA, mac packet.MAC) Verdict {
 // VLAN of the frame, or nil.
 func assigned(f *fib.FIB, in uint16, l *packet.Layout, addr *[16]byte, v6 bool) *fib.PA {
 	i := f.LocalPA(addr, v6)
-	if i == fib.None || f.PAs[i].Port != in || f.PAs[i].VLAN != l.TCI&0xfff || l.Tags > 1 {
+	if i == fib.None || f.PAs[i].Port != in || f.PAs[i].VLAN != l.TCI&packet.VIDMask || l.Tags > 1 {
 		return nil
 	}
 	return &f.PAs[i]

@@ -239,7 +239,7 @@ type Verdict struct {
 // ask, the latter from any goroutine.
 func (w *Worker) Decide(f *fib.FIB, p *fib.Port, src, dst *fib.Entry, size int) Verdict {
 	switch {
-	case src == nil || src.VSID != p.VSID || src.MAC != p.MAC || src.Flags&fib.RouterCA != 0:
+	case !p.Owns(src) || src.Flags&fib.RouterCA != 0:
 		return Verdict{Drop: count.SourceCA} // L3
 	case src.Flags&fib.LocalVM == 0:
 		return Verdict{Drop: count.PASource} // P13

@@ -157,7 +157,7 @@ func receivers(s *fib.Subnet, frame []byte, l *packet.Layout) []fib.Entry {
 // or None: that of the record of their source, or of any of the VM if they have none.
 func homePA(f *fib.FIB, p *fib.Port, src *fib.Entry) uint16 {
 	switch {
-	case src == nil || src.VSID != p.VSID || src.MAC != p.MAC:
+	case !p.Owns(src):
 		if p.Home4 == fib.None {
 			return p.Home6
 		}
@@ -226,7 +226,7 @@ func (w *Worker) copyOf(m *mbuf.Mbuf, more int) *mbuf.Mbuf {
 // the unspecified one before it has them (A11).
 func speaks(f *fib.FIB, p *fib.Port, src *fib.Entry, from netip.Addr) bool {
 	switch {
-	case src != nil && src.VSID == p.VSID && src.MAC == p.MAC && src.Flags&fib.RouterCA == 0:
+	case p.Owns(src) && src.Flags&fib.RouterCA == 0:
 		return true
 	case from.Is6() && (from.IsLinkLocalUnicast() || from.IsUnspecified()):
 		return true

@@ -123,7 +123,7 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 	case own == fib.None || f.PAs[own].Port != w.in:
 		w.toHost(f, m, count.OuterOther) // W20
 		return
-	case l.TCI&0xfff != f.PAs[own].VLAN || l.Tags > 1:
+	case l.TCI&packet.VIDMask != f.PAs[own].VLAN || l.Tags > 1:
 		w.toHost(f, m, count.OuterVLAN) // W20
 		return
 	case mode != policy.NVGRE:
@@ -158,7 +158,7 @@ func (w *Worker) toPAGroup(f *fib.FIB, frame []byte, l *packet.Layout) bool {
 		return false
 	}
 	for i := range f.PAs {
-		if pa := &f.PAs[i]; pa.Port == w.in && pa.V6 == v6 && pa.VLAN == l.TCI&0xfff && l.Tags <= 1 {
+		if pa := &f.PAs[i]; pa.Port == w.in && pa.V6 == v6 && pa.VLAN == l.TCI&packet.VIDMask && l.Tags <= 1 {
 			return true
 		}
 	}
