@@ -74,7 +74,7 @@ func (s *Subnet) Directed(ca uint32) bool {
 			continue
 		}
 		host := ^uint32(0) >> p.Bits()
-		if ca&host == host && p.Contains(netip.AddrFrom4([4]byte{byte(ca >> 24), byte(ca >> 16), byte(ca >> 8), byte(ca)})) {
+		if ca&host == host && p.Contains(packet.Addr4(ca)) {
 			return true
 		}
 	}

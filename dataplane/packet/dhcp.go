@@ -4,7 +4,6 @@ package packet
 const (
 	DHCPServerPort   uint16 = 67
 	DHCPClientPort   uint16 = 68
-	DHCPv6ServerPort uint16 = 547
 	DHCPv6ClientPort uint16 = 546
 )
 

@@ -121,6 +121,11 @@ func (b IPv4) SrcU32() uint32 { return binary.BigEndian.Uint32(b[ip4Src:]) }
 // DstU32 is the destination address read big-endian.
 func (b IPv4) DstU32() uint32 { return binary.BigEndian.Uint32(b[ip4Dst:]) }
 
+// Addr4 is an IPv4 address of SrcU32 or DstU32, in host order, as people write it.
+func Addr4(a uint32) netip.Addr {
+	return netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)})
+}
+
 func (b IPv4) SetTOS(v uint8)       { b[ip4TOS] = v }
 func (b IPv4) SetTotalLen(v uint16) { binary.BigEndian.PutUint16(b[ip4TotalLen:], v) }
 func (b IPv4) SetID(v uint16)       { binary.BigEndian.PutUint16(b[ip4ID:], v) }

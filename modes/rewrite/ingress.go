@@ -47,7 +47,7 @@ func ingress4(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival, events *count.Events) co
 	}
 	mac := from.MAC
 	if from.VSID != to.VSID {
-		mac = routerOf(f, to.VSID, addr4(to.CA)).MAC
+		mac = routerOf(f, to.VSID, packet.Addr4(to.CA)).MAC
 	}
 	deliver(m, l, to.MAC, mac)
 	return count.Kept
@@ -75,7 +75,7 @@ func fabric4(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival, to *fib.Owner4, events *c
 	}
 	src, dst, ok := packet.Quoted4(frame, l)
 	far := f.Owner4(dst)
-	router := routerOf(f, to.VSID, addr4(to.CA))
+	router := routerOf(f, to.VSID, packet.Addr4(to.CA))
 	if !ok || src != packet.IPv4(frame[l.L3:]).DstU32() || far == nil || far.RD != to.RD || !router.CA.Is4() ||
 		packet.ICMPv4(frame[l.L4:]).Type() == packet.ICMPv4Redirect { // which names a router of the fabric
 		a.Kind = fib.ToPA
@@ -148,10 +148,6 @@ func routerOf(f *fib.FIB, vsid uint32, ca netip.Addr) fib.Router {
 		}
 	}
 	return fib.Router{MAC: fib.DefaultRouterMAC}
-}
-
-func addr4(a uint32) netip.Addr {
-	return netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)})
 }
 
 // deliver makes the frame the virtual subnet's: untagged, without padding, from and to
