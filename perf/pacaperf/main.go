@@ -23,7 +23,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -121,11 +120,6 @@ func (s scenario) measure(dir string) error {
 	fmt.Printf("| %s | %s | %.1f | %.1f | %.2f | %.1f | %s | %s |\n", s.name, s.peer, median(ours)/1e6, median(theirs)/1e6,
 		median(ratios), 1e9/median(ours), each(ours), each(theirs))
 	return nil
-}
-
-func median(v []float64) float64 {
-	s := slices.Sorted(slices.Values(v))
-	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
 }
 
 func each(v []float64) string {
