@@ -314,8 +314,11 @@ func (f *FIB) PAGroup(pa *[16]byte, v6 bool) bool {
 
 // Adj is the way from PA source (an index into PAs) to the PA of e, which must
 // not be LocalVM.
-func (f *FIB) Adj(e *Entry, source uint16) *Adj {
-	return &f.adjs[int(f.remotes[e.Dest].way)*len(f.PAs)+int(source)]
+func (f *FIB) Adj(e *Entry, source uint16) *Adj { return f.AdjTo(&f.remotes[e.Dest], source) }
+
+// AdjTo is the way from PA source (an index into PAs) to r.
+func (f *FIB) AdjTo(r *Remote, source uint16) *Adj {
+	return &f.adjs[int(r.way)*len(f.PAs)+int(source)]
 }
 
 // Remote is the PA of e, which must be neither LocalVM nor RouterCA.

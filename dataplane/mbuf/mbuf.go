@@ -54,11 +54,28 @@ func (m *Mbuf) Data() []byte {
 	return unsafe.Slice((*byte)(unsafe.Add(m.bufAddr, m.dataOff)), m.dataLen)
 }
 
+// FrontLen is the length of Front in bytes: room for the headers of a frame in a
+// tunnel.
+const FrontLen = 128
+
+// Front is where the data begin, for reading and writing headers without a check of
+// each access: what lies behind the end of Data is undefined. It is nil if the
+// buffer ends before. It is valid for as long as Data is.
+func (m *Mbuf) Front() *[FrontLen]byte {
+	if int(m.dataOff)+FrontLen > int(m.bufLen) {
+		return nil
+	}
+	return (*[FrontLen]byte)(unsafe.Add(m.bufAddr, m.dataOff))
+}
+
 // Len is the packet's length in bytes over all its segments.
 func (m *Mbuf) Len() int { return int(m.pktLen) }
 
 // Segments is the number of buffers that the packet is made of.
 func (m *Mbuf) Segments() int { return int(m.nbSegs) }
+
+// Whole says that the packet is in one buffer with none of the flags.
+func (m *Mbuf) Whole(none uint64) bool { return m.nbSegs == 1 && m.olFlags&none == 0 }
 
 // Next is the segment behind this one, nil at the end of the packet.
 func (m *Mbuf) Next() *Mbuf { return (*Mbuf)(m.next) }

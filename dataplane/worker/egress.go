@@ -36,16 +36,16 @@ type outbound struct {
 //  7. the modes write outer headers
 func (w *Worker) fromVM(f *fib.FIB, pkts []*mbuf.Mbuf) {
 	p := &f.Ports[w.in]
-	n := 0
-	for _, m := range pkts {
-		o := &w.outbound[n]
-		o.m = m
-		if w.admit(f, p, o) {
-			n++
+	for len(pkts) > 0 {
+		n := w.straightOut(f, p, pkts)
+		if pkts = pkts[n:]; len(pkts) == 0 {
+			break
 		}
-	}
-	for i := range w.outbound[:n] {
-		w.route(f, p, &w.outbound[i])
+		w.outbound.m = pkts[0]
+		if w.admit(f, p, &w.outbound) {
+			w.route(f, p, &w.outbound)
+		}
+		pkts = pkts[1:]
 	}
 	w.encapAll()
 }

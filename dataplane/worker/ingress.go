@@ -35,8 +35,13 @@ func (w *Worker) fromFabric(f *fib.FIB, pkts []*mbuf.Mbuf) {
 		w.verdicts = v
 		w.forgetVerdicts()
 	}
-	for _, m := range pkts {
-		w.classify(f, m)
+	for len(pkts) > 0 {
+		n := w.straightIn(f, pkts)
+		if pkts = pkts[n:]; len(pkts) == 0 {
+			break
+		}
+		w.classify(f, pkts[0])
+		pkts = pkts[1:]
 	}
 	for mode := range w.inbound {
 		if w.inbound[mode].n > 0 {

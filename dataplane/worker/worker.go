@@ -110,7 +110,7 @@ type Worker struct {
 	copies   [port.MaxBurst]*mbuf.Mbuf // to be made of the broadcast at hand
 	ncopies  int
 	part     outbound // the fragment at hand
-	outbound []outbound
+	outbound outbound // the frame at hand
 	inbound  [policy.NumModes]inbound
 	large    [1]fib.Arrival // an unfinished packet, at hand
 	largePkt [1]*mbuf.Mbuf
@@ -163,15 +163,14 @@ func New(c Config) *Worker {
 		c.Router.ErrorRate = DefaultErrorRate
 	}
 	w := &Worker{
-		Config:   c,
-		ways:     make([]way, c.MaxPorts),
-		cutter:   offload.NewSegmenter(rand.Uint32()),
-		limits:   make([]limits, c.MaxPorts),
-		Count:    count.NewWorker(c.MaxPorts),
-		outbound: make([]outbound, port.MaxBurst),
-		out:      make([]outQueue, c.MaxPorts),
-		pending:  make([]uint16, 0, c.MaxPorts),
-		dead:     make([]*mbuf.Mbuf, 0, 2*port.MaxBurst),
+		Config:  c,
+		ways:    make([]way, c.MaxPorts),
+		cutter:  offload.NewSegmenter(rand.Uint32()),
+		limits:  make([]limits, c.MaxPorts),
+		Count:   count.NewWorker(c.MaxPorts),
+		out:     make([]outQueue, c.MaxPorts),
+		pending: make([]uint16, 0, c.MaxPorts),
+		dead:    make([]*mbuf.Mbuf, 0, 2*port.MaxBurst),
 	}
 	for i := range w.lanes {
 		w.lanes[i].to = fib.None

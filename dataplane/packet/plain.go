@@ -1,0 +1,64 @@
+package packet
+
+import "encoding/binary"
+
+// Plain4 is the front of a frame of the kind that most are: untagged, of IPv4 without
+// options, and no fragment. It is a view like IPv4, of a fixed size, so that nothing is
+// checked at each access. Where such a frame is TCP's or UDP's, its ports are in it.
+type Plain4 [EthernetLen + IPv4Len + 8]byte
+
+// End is one past the network packet, from the frame's start, if the frame, of size
+// bytes and EtherType IPv4, is of that kind and as Parse would accept it; else 0.
+func (b *Plain4) End(size int) int {
+	x := binary.BigEndian.Uint64(b[EthernetLen:])
+	end := EthernetLen + int(x>>32&0xffff)
+	if x>>56 != 0x45 || x&uint64(IPv4MoreFragments|ip4OffsetMask) != 0 ||
+		end < EthernetLen+IPv4Len+int(transportLen[b.Proto()]) || end > size || size > maxFrame {
+		return 0
+	}
+	return end
+}
+
+// Link is the source MAC and the EtherType, as MAC.Link has them.
+func (b *Plain4) Link() uint64 { return binary.LittleEndian.Uint64(b[ethSrc:]) }
+
+// Link is what a frame from m has from its source address on, if its EtherType is t:
+// one word to compare.
+func (m MAC) Link(t uint16) uint64 {
+	var b [8]byte
+	copy(b[:], m[:])
+	binary.BigEndian.PutUint16(b[6:], t)
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// EtherType is that of an untagged frame.
+func (b *Plain4) EtherType() uint16 { return binary.BigEndian.Uint16(b[ethType:]) }
+
+func (b *Plain4) SetDst(m MAC)   { *(*MAC)(b[ethDst:]) = m }
+func (b *Plain4) Dst() MAC       { return MAC(b[ethDst:ethSrc]) }
+func (b *Plain4) Proto() uint8   { return b[EthernetLen+ip4Protocol] }
+func (b *Plain4) TOS() uint8     { return b[EthernetLen+ip4TOS] }
+func (b *Plain4) SrcU32() uint32 { return binary.BigEndian.Uint32(b[EthernetLen+ip4Src:]) }
+func (b *Plain4) DstU32() uint32 { return binary.BigEndian.Uint32(b[EthernetLen+ip4Dst:]) }
+
+// Layout is what Parse finds, end being what End is.
+func (b *Plain4) Layout(end int, l *Layout) {
+	// Field by field: a literal would be made on the stack and copied.
+	l.EtherType = EtherTypeIPv4
+	l.TCI = 0
+	l.L3 = EthernetLen
+	l.L4 = EthernetLen + IPv4Len
+	l.End = uint16(end)
+	l.Proto = b.Proto()
+	l.Tags = 0
+	l.Flags = 0
+}
+
+// FlowHash is that of the same name.
+func (b *Plain4) FlowHash() uint32 {
+	var ports uint64
+	if proto := b.Proto(); proto == ProtoTCP || proto == ProtoUDP {
+		ports = uint64(proto)<<32 | uint64(binary.LittleEndian.Uint32(b[EthernetLen+IPv4Len:]))
+	}
+	return finish(binary.LittleEndian.Uint64(b[EthernetLen+ip4Src:]), ports)
+}
