@@ -227,19 +227,16 @@ func (s slot4) is(o slot4) bool           { return s.Entry.is(&o.Entry) }
 // find4 finds the record of a CA. It, find6 and findSubnet are home and find once
 // more, since a call by way of an interface costs as much as they do.
 func find4(t *table[slot4], rd, ca uint32) *Entry {
-	if rd == 0 {
-		return nil
-	}
 	key := uint64(rd)<<32 | uint64(ca)
 	at, rest := bits.Mul64(mix(key, t.spread), uint64(len(t.chunks)))
 	c := t.chunks[at]
 	for i := rest >> (64 - chunkBits); ; i++ {
 		s := &c[i%chunkSlots]
+		if s.key == 0 {
+			return nil // also for domain 0, which nothing has
+		}
 		if s.key == key {
 			return &s.Entry
-		}
-		if s.key == 0 {
-			return nil
 		}
 	}
 }

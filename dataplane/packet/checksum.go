@@ -66,12 +66,6 @@ func PseudoHeader6(src, dst [16]byte, proto uint8, length uint32) uint32 {
 // VerifyIPv4 reports that the header at the front of b, options included, has
 // the right checksum. Parse must have accepted it.
 func VerifyIPv4(b IPv4) bool {
-	if b[ip4VersionIHL] == 0x45 {
-		b = b[:IPv4Len]
-		sum := uint64(binary.LittleEndian.Uint32(b))
-		a, carry := bits.Add64(binary.LittleEndian.Uint64(b[4:]), binary.LittleEndian.Uint64(b[12:]), 0)
-		return fold(sum+carry+a>>32+a&0xffffffff) == 0xffff
-	}
 	return Checksum(b[:b.HeaderLen()], 0) == 0
 }
 

@@ -78,24 +78,12 @@ var transportLen = [256]uint8{
 // has its 28 bytes. Any other EtherType is OK, with End at the frame's end.
 // After a fault l holds what was found so far; its offsets lie inside the frame.
 func Parse(frame []byte, l *Layout) Fault {
-	// Most frames are untagged IPv4 without options and not fragments.
-	if len(frame) >= EthernetLen+IPv4Len && len(frame) <= maxFrame &&
-		binary.BigEndian.Uint16(frame[ethType:]) == EtherTypeIPv4 &&
-		frame[EthernetLen+ip4VersionIHL] == 0x45 &&
-		binary.BigEndian.Uint16(frame[EthernetLen+ip4Fragment:])&(IPv4MoreFragments|ip4OffsetMask) == 0 {
-		total := int(binary.BigEndian.Uint16(frame[EthernetLen+ip4TotalLen:]))
-		proto := frame[EthernetLen+ip4Protocol]
-		if total >= IPv4Len+int(transportLen[proto]) && EthernetLen+total <= len(frame) {
-			// Field by field: a literal would be made on the stack and copied.
-			l.EtherType = EtherTypeIPv4
-			l.TCI = 0
-			l.L3 = EthernetLen
-			l.L4 = EthernetLen + IPv4Len
-			l.End = uint16(EthernetLen + total)
-			l.Proto = proto
-			l.Tags = 0
-			l.Flags = 0
-			return OK
+	if len(frame) >= len(Plain4{}) {
+		if b := (*Plain4)(frame); b.EtherType() == EtherTypeIPv4 {
+			if end := b.End(len(frame)); end != 0 {
+				b.Layout(end, l)
+				return OK
+			}
 		}
 	}
 	return parse(frame, len(frame), l)

@@ -1,11 +1,15 @@
 package packet
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // Plain4 is the front of a frame of the kind that most are: untagged, of IPv4 without
 // options, and no fragment. It is a view like IPv4, of a fixed size, so that nothing is
-// checked at each access. Where such a frame is TCP's or UDP's, its ports are in it.
-type Plain4 [EthernetLen + IPv4Len + 8]byte
+// checked at each access. Where such a frame is TCP's or UDP's, its ports and flags are
+// in it.
+type Plain4 [EthernetLen + IPv4Len + tcpFlags + 1]byte
 
 // End is one past the network packet, from the frame's start, if the frame, of size
 // bytes and EtherType IPv4, is of that kind and as Parse would accept it; else 0.
@@ -31,6 +35,11 @@ func (m MAC) Link(t uint16) uint64 {
 	return binary.LittleEndian.Uint64(b[:])
 }
 
+// SYN says whether the packet opens a TCP connection.
+func (b *Plain4) SYN() bool {
+	return b.Proto() == ProtoTCP && b[EthernetLen+IPv4Len+tcpFlags]&TCPSyn != 0
+}
+
 // EtherType is that of an untagged frame.
 func (b *Plain4) EtherType() uint16 { return binary.BigEndian.Uint16(b[ethType:]) }
 
@@ -40,6 +49,13 @@ func (b *Plain4) Proto() uint8   { return b[EthernetLen+ip4Protocol] }
 func (b *Plain4) TOS() uint8     { return b[EthernetLen+ip4TOS] }
 func (b *Plain4) SrcU32() uint32 { return binary.BigEndian.Uint32(b[EthernetLen+ip4Src:]) }
 func (b *Plain4) DstU32() uint32 { return binary.BigEndian.Uint32(b[EthernetLen+ip4Dst:]) }
+
+// Verify says that the checksum of the IPv4 header is right.
+func (b *Plain4) Verify() bool {
+	sum := uint64(binary.LittleEndian.Uint32(b[EthernetLen:]))
+	a, carry := bits.Add64(binary.LittleEndian.Uint64(b[EthernetLen+4:]), binary.LittleEndian.Uint64(b[EthernetLen+12:]), 0)
+	return fold(sum+carry+a>>32+a&0xffffffff) == 0xffff
+}
 
 // Layout is what Parse finds, end being what End is.
 func (b *Plain4) Layout(end int, l *Layout) {

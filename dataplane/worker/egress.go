@@ -304,12 +304,17 @@ func (w *Worker) encap(mode policy.Mode) {
 		lane.egress(pkts, lane.hops[:len(pkts)], lane.left[:len(pkts)], reasons, &w.events)
 		lane.to = fib.None
 	}
-	for i, m := range pkts {
+	hops := lane.hops[:len(pkts)]
+	for i := 0; i < len(pkts); {
 		if reasons[i] != count.Kept {
-			w.drop(m, reasons[i])
+			w.drop(pkts[i], reasons[i])
+			i++
 			continue
 		}
-		w.send(lane.hops[i].Adj.Port, m)
+		first, to := i, hops[i].Adj.Port
+		for i++; i < len(pkts) && reasons[i] == count.Kept && hops[i].Adj.Port == to; i++ {
+		}
+		w.sendAll(to, pkts[first:i])
 	}
 }
 

@@ -14,63 +14,67 @@ import (
 // through those.
 
 // straightOut puts packets of a burst from a VM on the way over the fabric, from its
-// front to the first that is none of those, and returns how many that are.
+// front to the first that is none of those, and returns how many that are. Whom they
+// are for is looked up for all of them before the way there, so that look-ups of
+// different packets overlap.
 func (w *Worker) straightOut(f *fib.FIB, p *fib.Port, pkts []*mbuf.Mbuf) int {
-	if p.Flags != 0 || p.RD == 0 { // guards; no routing domain
+	if len(pkts) == 0 || p.Flags != 0 || p.RD == 0 { // guards; no routing domain
 		return 0
 	}
-	var (
-		link = p.MAC.Link(packet.EtherTypeIPv4)
-		ca   uint32 // source CA of the packet before, 0 for none
-		pa   uint16 // of that
-		mode policy.Mode
-		lane *lane
-	)
-	for n, m := range pkts {
+	front := pkts[0].Front()
+	if front == nil {
+		return 0
+	}
+	// The first one's source CA is that of all others.
+	ca := (*packet.Plain4)(front[:]).SrcU32()
+	src := f.Lookup4(p.RD, ca)
+	if !p.Owns(src) || src.Flags&(fib.RouterCA|fib.LocalVM) != fib.LocalVM || w.Modes[src.Mode] == nil {
+		return 0
+	}
+	mode := src.Mode
+	lane := &w.lanes[mode]
+	if lane.to != fib.None || lane.n+len(pkts) > len(lane.pkts) {
+		w.encap(mode)
+	}
+	hops := lane.hops[lane.n:][:len(pkts)]
+	link := p.MAC.Link(packet.EtherTypeIPv4)
+	n := 0
+	for ; n < len(pkts); n++ {
+		m, hop := pkts[n], &hops[n]
 		front := m.Front()
-		if front == nil {
-			return n
+		if front == nil || !m.Whole(unfinished) {
+			break
 		}
 		h4 := (*packet.Plain4)(front[:])
-		size := m.Len()
-		end := h4.End(size)
-		if !m.Whole(unfinished) || h4.Link() != link || end == 0 {
-			return n
-		}
-		if proto := h4.Proto(); proto == packet.ProtoTCP && w.Router.ClampMSS {
-			return n
-		}
-		if src := h4.SrcU32(); src != ca || ca == 0 {
-			e := f.Lookup4(p.RD, src)
-			if !p.Owns(e) || e.Flags&(fib.RouterCA|fib.LocalVM) != fib.LocalVM || w.Modes[e.Mode] == nil {
-				return n
-			}
-			ca, pa, mode = src, f.Locals[e.Dest].PA, e.Mode
-			lane = &w.lanes[mode]
+		end := h4.End(m.Len())
+		if h4.Link() != link || h4.SrcU32() != ca || end == 0 || w.Router.ClampMSS && h4.SYN() {
+			break
 		}
 		dst := f.Lookup4(p.RD, h4.DstU32())
 		if dst == nil || dst.VSID != p.VSID || dst.Mode != mode || dst.Flags&(fib.LocalVM|fib.RouterCA) != 0 {
-			return n
+			break
 		}
-		to := f.Remote(dst)
-		adj := f.AdjTo(to, pa)
-		if adj.State != fib.AdjReady || size-packet.EthernetLen > int(min(adj.Limit[mode], to.Limit[mode])) {
-			return n
-		}
-		if lane.to != fib.None || lane.n >= len(lane.pkts) {
-			w.encap(mode)
-		}
-		h4.SetDst(dst.MAC)
-		hop := &lane.hops[lane.n]
-		hop.Entry, hop.PA, hop.Adj = dst, to, adj
+		hop.Entry = dst
 		h4.Layout(end, &hop.Layout)
-		if mode == policy.NVGRE {
-			hop.Hash = h4.FlowHash()
-		}
-		lane.pkts[lane.n] = m
-		lane.n++
+		hop.Hash = h4.FlowHash()
 	}
-	return len(pkts)
+	from := f.Locals[src.Dest].PA
+	pkts = pkts[:n]
+	hops = hops[:n]
+	for i, m := range pkts {
+		hop := &hops[i]
+		to := f.Remote(hop.Entry)
+		adj := f.AdjTo(to, from)
+		if adj.State != fib.AdjReady || m.Len()-packet.EthernetLen > int(min(adj.Limit[mode], to.Limit[mode])) {
+			n = i
+			break
+		}
+		(*packet.Plain4)(m.Front()[:]).SetDst(hop.Entry.MAC)
+		hop.PA, hop.Adj = to, adj
+	}
+	copy(lane.pkts[lane.n:], pkts[:n])
+	lane.n += n
+	return n
 }
 
 // straightIn puts packets of a burst from an uplink on the way to their mode, as

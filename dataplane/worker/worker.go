@@ -284,6 +284,22 @@ func (w *Worker) send(to uint16, m *mbuf.Mbuf) {
 	}
 }
 
+// sendAll is send for packets that go the same way.
+func (w *Worker) sendAll(to uint16, pkts []*mbuf.Mbuf) {
+	q := &w.out[to]
+	if !q.pending {
+		q.pending = true
+		w.pending = append(w.pending, to)
+	}
+	for len(pkts) > 0 {
+		n := copy(q.pkts[q.n:], pkts)
+		pkts = pkts[n:]
+		if q.n += n; q.n == len(q.pkts) {
+			w.transmit(to)
+		}
+	}
+}
+
 // drop ends a packet's trip.
 func (w *Worker) drop(m *mbuf.Mbuf, reason count.Reason) {
 	w.dropped[reason]++
