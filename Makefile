@@ -9,6 +9,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 FUZZTIME ?= 20s
 KEEP     ?= 0
 STRICT   ?= 0
+UPDATE   ?= 0
 SUDO     := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # Packages with goroutines that meet; the race detector runs over these too.
@@ -19,10 +20,10 @@ RACE = ./conf/... ./ctrl/... ./modes/... \
 STAMP = -ldflags '-X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help deps demo demo-down build test e2e fuzz bench lint man fmt check install clean
+.PHONY: help deps demo demo-down build test e2e fuzz bench instructions lint man fmt check install clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install the Debian packages that are missing
 	@ci/deps.sh
@@ -64,6 +65,10 @@ fuzz: ## every fuzz target for FUZZTIME (20s) each
 
 bench: deps ## Go benchmarks with allocations; perf/README.md compares with others
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+instructions: ## what an ordinary packet takes, by source line in bin/instructions.txt; UPDATE=1 makes it the figure to hold
+	@mkdir -p bin
+	$(GO) test ./modes -run '^TestInstructions$$' -count=1 -v -lines $(CURDIR)/bin/instructions.txt $(if $(filter-out 0,$(UPDATE)),-update)
 
 lint: deps ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
