@@ -185,7 +185,7 @@ var rules = []rule{
 	{id: "O29", line: "buffers have room in front for the outer headers"},
 	{id: "O30", line: "a driver's word that a packet is NVGRE spares no check of GRE"},
 	{id: "O31", line: "a device is believed about checksums of a tunnel packet only if it knew it for one"},
-	{id: "O32", line: "cards can spread by inner headers", state: notApplicable, why: "a network card is polled on one queue"},
+	{id: "O32", line: "cards can spread by inner headers; for those that do not, software does"},
 	{id: "O33", line: "flow rules can match NVGRE", state: notApplicable, why: "cards are given no flow rules"},
 	{id: "O34", line: "flow rules can put NVGRE on and take it off", state: notApplicable, why: "cards are given no flow rules"},
 	{id: "O35", line: "flow rules can steer a VM's packets to a queue", state: notApplicable, why: "cards are given no flow rules"},

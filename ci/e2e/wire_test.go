@@ -328,6 +328,7 @@ var beyondFrames = map[count.Reason]string{
 	count.TxFull:              "a port's queue must be full",
 	count.NoBuffer:            "the pool must be empty",
 	count.PortDown:            "the frame must be in the queue of a port while that is plugged out",
+	count.WorkerQueue:         "a worker must be behind, and have a peer",
 	count.Storm:               "it takes many frames: TestL31StormLimit",
 	count.NeighborQueue:       "it takes many frames: TestL16SilentNextHop",
 	count.NeighborFailed:      "it takes time: TestL16SilentNextHop",

@@ -9,6 +9,9 @@ type Worker struct {
 	PollsEmpty uint64 // polls of a queue that brought nothing
 	PollsValid uint64 // polls that brought packets
 	Sleeps     uint64 // times the idle back-off slept
+	Idle       uint64 // nanoseconds in which there was nothing to do, asleep or not
+	Given      uint64 // packets handed to peers
+	Taken      uint64 // packets that peers handed over
 	Ports      []Port // by port index
 	_          [64]byte
 }
@@ -39,6 +42,9 @@ func (w *Worker) AddTo(sum *Worker) {
 	sum.PollsEmpty += atomic.LoadUint64(&w.PollsEmpty)
 	sum.PollsValid += atomic.LoadUint64(&w.PollsValid)
 	sum.Sleeps += atomic.LoadUint64(&w.Sleeps)
+	sum.Idle += atomic.LoadUint64(&w.Idle)
+	sum.Given += atomic.LoadUint64(&w.Given)
+	sum.Taken += atomic.LoadUint64(&w.Taken)
 	for i := range w.Ports {
 		w.Ports[i].AddTo(&sum.Ports[i])
 	}

@@ -65,6 +65,7 @@ const (
 	ShortFragment
 
 	// From the fabric.
+	WorkerQueue
 	OuterVLAN
 	OuterOther
 	OuterChecksum
@@ -146,6 +147,7 @@ var reasons = [NumReasons]struct{ name, help string }{
 	Headroom:       {"headroom", "no room in the buffer for the outer header (O29)"},
 	ShortFragment:  {"short_fragment", "first fragment too short to hold the transport's checksum, which must be rewritten (R13)"},
 
+	WorkerQueue:    {"worker_queue", "the worker that its flow is given to is behind: the queue to it was full"},
 	OuterVLAN:      {"outer_vlan", "for a local PA, but not in its VLAN (W20)"},
 	OuterOther:     {"outer_other", "not tunnel traffic for a local PA (W20)"},
 	OuterChecksum:  {"outer_checksum", "outer IPv4 header checksum wrong (W21)"},

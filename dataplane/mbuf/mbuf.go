@@ -80,6 +80,13 @@ func (m *Mbuf) Whole(none uint64) bool { return m.nbSegs == 1 && m.olFlags&none 
 // Next is the segment behind this one, nil at the end of the packet.
 func (m *Mbuf) Next() *Mbuf { return (*Mbuf)(m.next) }
 
+// Port is the number that SetPort, or the driver that received the packet, wrote
+// into it.
+func (m *Mbuf) Port() uint16 { return m.port }
+
+// SetPort writes a port's number into the packet.
+func (m *Mbuf) SetPort(n uint16) { m.port = n }
+
 // Join hangs tail, a packet of its own until now, behind the last segment of m.
 func (m *Mbuf) Join(tail *Mbuf) {
 	last := m

@@ -1,11 +1,15 @@
 package worker
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // bucket limits a rate: so many in a second, a quarter of that at once. The zero
-// value is full.
+// value is full. All workers of a host take from it, so that a rate is the host's
+// however a port's packets are spread.
 type bucket struct {
-	due time.Duration // when the next one is, at the steady rate
+	due atomic.Int64 // when the next one is, at the steady rate
 }
 
 // tolerance is how far ahead of the steady rate a bucket lets get.
@@ -17,15 +21,19 @@ func (b *bucket) take(now time.Duration, rate int) bool { return b.takeAll(now, 
 // takeAll says whether n more, all or none, are within rate per second. The first
 // of them decides: more than a bucket ever holds take long, but get through.
 func (b *bucket) takeAll(now time.Duration, n, rate int) bool {
-	b.due = max(b.due, now)
-	if b.due-now > tolerance {
-		return false
+	for {
+		was := b.due.Load()
+		due := max(time.Duration(was), now)
+		if due-now > tolerance {
+			return false
+		}
+		if b.due.CompareAndSwap(was, int64(due+time.Duration(n)*time.Second/time.Duration(rate))) {
+			return true
+		}
 	}
-	b.due += time.Duration(n) * time.Second / time.Duration(rate)
-	return true
 }
 
-// limits are those of one port.
+// limits are those of one port, on all workers together.
 type limits struct {
 	storm bucket // copies of broadcasts and multicasts from its VM
 	icmp  bucket // ICMP to its VM (M9)

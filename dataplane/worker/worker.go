@@ -2,11 +2,12 @@
 // can be read from end to end. egress.go is the way from a VM to the fabric,
 // ingress.go the way from the fabric to a VM, unfinished.go what a frame leaves to
 // be done by others, hold.go what waits for a next hop's MAC, ring.go what passes
-// between a worker and the control plane.
+// between a worker and the control plane, spread.go what passes between workers.
 //
 //	Run ─┬─ poll ──► Rx ─┬─ VM port ──► fromVM ──────┐
 //	     │               ├─ uplink  ──► fromFabric ──┤
 //	     │               └─ host    ──► fromHost ────┤
+//	     ├─ given by peers ──► fromFabric ───────────┤
 //	     │                                           ├─► drop, by reason
 //	     ├─ new FIB ──► held packets ──► fromVM ─────┤
 //	     └─ inject (control plane's ARP and ND) ─────┴─► send ──► Tx
@@ -19,8 +20,6 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"paca/dataplane/count"
 	"paca/dataplane/fib"
@@ -53,8 +52,9 @@ type Mode interface {
 
 // Queue is a receive queue of a port.
 type Queue struct {
-	Port  uint16 // index
-	Queue int
+	Port   uint16 // index
+	Queue  int
+	Spread Spread // of an uplink's
 }
 
 // Plug is what a worker is plugged into. It is replaced as a whole when a port
@@ -98,11 +98,12 @@ type Worker struct {
 	Inject Ring                 // frames from the control plane, to be sent as they are
 	Plug   atomic.Pointer[Plug] // published by the control plane before Run, never nil
 
-	stop  atomic.Bool
-	turns atomic.Uint64
-	plug  *Plug       // of this turn
-	ports []port.Port // of plug
-	ways  []way       // likewise, by port index
+	stop   atomic.Bool
+	turns  atomic.Uint64
+	asleep atomic.Uint32 // 1: it is, and may be woken
+	plug   *Plug         // of this turn
+	ports  []port.Port   // of plug
+	ways   []way         // likewise, by port index
 
 	// The burst at hand.
 	rx       [port.MaxBurst]*mbuf.Mbuf
@@ -131,9 +132,14 @@ type Worker struct {
 	pending []uint16   // ports whose outQueue is not empty
 	dropped [count.NumReasons]uint32
 	events  count.Events
-	limits  []limits     // by port index
+	limits  []limits     // by port index; the crew's
 	dead    []*mbuf.Mbuf // dropped, to be freed
 	held    hold
+
+	place   int     // in its crew
+	to      []*belt // by place, nil at its own
+	from    []*belt
+	touched byte // see fetch
 }
 
 // lane gathers the packets of a burst that take the same mode.
@@ -153,10 +159,12 @@ type outQueue struct {
 	pkts    [port.MaxBurst]*mbuf.Mbuf
 }
 
+// start is where the clock of all workers begins.
+var start = time.Now()
+
 // New makes a worker.
 func New(c Config) *Worker {
 	if c.Now == nil {
-		start := time.Now()
 		c.Now = func() time.Duration { return time.Since(start) }
 	}
 	if c.Router.ErrorRate == 0 {
@@ -189,27 +197,40 @@ const (
 	longSleep  = 500 * time.Microsecond
 )
 
-// Run polls until Stop, then frees what it holds. The calling goroutine must be
-// locked to a thread that DPDK knows.
+// Run polls until Stop, then frees what it holds, but for what peers go on giving it
+// (Release). The calling goroutine must be locked to a thread that DPDK knows.
+//
+// Time in which there was nothing to do is counted by turns that found nothing, so that
+// the clock is never read while there is.
 func (w *Worker) Run() {
 	idle, sleep := 0, shortSleep
+	var since, empty time.Duration // when the last turn ended, if it was empty; what such a turn takes
 	for !w.stop.Load() {
 		if w.PollOnce() {
 			idle, sleep = 0, shortSleep
 			continue
 		}
-		if idle++; w.Adaptive && idle > idlePolls {
-			count.Add(&w.Count.Sleeps, 1)
-			t := unix.NsecToTimespec(int64(sleep))
-			unix.Nanosleep(&t, nil) // cut short by a signal: polls sooner, no harm
-			sleep = min(2*sleep, longSleep)
+		now := w.Now()
+		if idle++; idle > 1 {
+			empty = now - since
 		}
+		count.Add(&w.Count.Idle, uint64(empty))
+		if w.Adaptive && idle > idlePolls {
+			count.Add(&w.Count.Sleeps, 1)
+			w.doze(sleep)
+			sleep = min(2*sleep, longSleep)
+			slept := w.Now()
+			count.Add(&w.Count.Idle, uint64(slept-now))
+			now = slept
+		}
+		since = now
 	}
 	w.releaseHeld()
 }
 
 // Turns counts the turns that ended. A FIB or Plug that was replaced is out of
-// use when the count has grown by two.
+// use when the count has grown by two; what was given to peers before that has been
+// carried when theirs has grown by two more.
 func (w *Worker) Turns() uint64 { return w.turns.Load() }
 
 // PollOnce takes every queue's turn once, with one version of the FIB and of the
@@ -221,10 +242,10 @@ func (w *Worker) PollOnce() bool {
 		w.adopt(plug)
 	}
 	w.timed = false
-	busy := false
 	if w.held.n > 0 && !w.held.of(f, plug) {
 		w.retryHeld(f)
 	}
+	busy := w.take(f)
 	for _, q := range plug.Poll {
 		n := w.ports[q.Port].Rx(q.Queue, w.rx[:])
 		if n == 0 {
@@ -233,7 +254,7 @@ func (w *Worker) PollOnce() bool {
 		}
 		busy = true
 		count.Add(&w.Count.PollsValid, 1)
-		w.burst(f, q.Port, w.rx[:n])
+		w.burst(f, q, w.rx[:n])
 	}
 	if w.injected() {
 		busy = true
@@ -242,16 +263,20 @@ func (w *Worker) PollOnce() bool {
 	return busy
 }
 
-// burst counts what was received on a port and carries it to its end.
-func (w *Worker) burst(f *fib.FIB, in uint16, pkts []*mbuf.Mbuf) {
+// burst counts what was received on a queue and carries it to its end, or gives it to
+// peers.
+func (w *Worker) burst(f *fib.FIB, q Queue, pkts []*mbuf.Mbuf) {
 	bytes := 0
 	for _, m := range pkts {
 		bytes += m.Len()
 	}
-	c := &w.Count.Ports[in]
+	c := &w.Count.Ports[q.Port]
 	count.Add(&c.RxPackets, uint64(len(pkts)))
 	count.Add(&c.RxBytes, uint64(bytes))
-	w.carry(f, in, pkts)
+	if q.Spread != SpreadNone {
+		pkts = w.deal(f, q, pkts)
+	}
+	w.carry(f, q.Port, pkts)
 }
 
 // carry brings packets that were already counted to their end.

@@ -1,0 +1,33 @@
+package worker
+
+import (
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Operations of futex(2), within the process.
+const (
+	futexWait = 0 | 128
+	futexWake = 1 | 128
+)
+
+// doze sleeps for d, or until a peer gives something. It says so first and looks again
+// then, as peers give first and look then.
+func (w *Worker) doze(d time.Duration) {
+	w.asleep.Store(1)
+	if !w.waiting() {
+		t := unix.NsecToTimespec(int64(d))
+		// Cut short by a signal: polls sooner, no harm.
+		unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&w.asleep)), futexWait, 1, uintptr(unsafe.Pointer(&t)), 0, 0)
+	}
+	w.asleep.Store(0)
+}
+
+// wake ends a peer's doze.
+func (w *Worker) wake() {
+	if w.asleep.Load() == 1 && w.asleep.CompareAndSwap(1, 0) {
+		unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&w.asleep)), futexWake, 1, 0, 0, 0)
+	}
+}
