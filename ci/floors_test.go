@@ -44,7 +44,8 @@ var law = []edict{
 	{pkg: "dataplane/respond/dhcp", may: []string{"dataplane/packet"}, why: "a function from frame to frame, with a codec that allocates: no worker may import it"},
 	{pkg: "dataplane/offload", may: []string{"dataplane/packet", "dataplane/mbuf", "dataplane/count", "dataplane/port"}, why: "what a device would do with a frame is a function of the frame", hot: true},
 	{pkg: "dataplane/neigh", may: []string{"dataplane/packet"}, why: "a state machine fed with time and frames; who feeds it is not its business"},
-	{pkg: "dataplane/worker", may: []string{"dataplane/packet", "dataplane/mbuf", "dataplane/policy", "dataplane/fib", "dataplane/count", "dataplane/port", "dataplane/respond", "dataplane/offload"},
+	{pkg: "dataplane/timeslice", why: "what it knows of Go's runtime is all that it knows", hot: true},
+	{pkg: "dataplane/worker", may: []string{"dataplane/timeslice", "dataplane/packet", "dataplane/mbuf", "dataplane/policy", "dataplane/fib", "dataplane/count", "dataplane/port", "dataplane/respond", "dataplane/offload"},
 		why: "dataplane knows no mode, and the loop runs in tests without DPDK", hot: true},
 
 	{pkg: "modes/nvgre", may: []string{"dataplane/packet", "dataplane/mbuf", "dataplane/fib", "dataplane/count", "dataplane/offload"}, why: "modes know no port and no other mode", hot: true},

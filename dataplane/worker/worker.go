@@ -27,6 +27,7 @@ import (
 	"paca/dataplane/offload"
 	"paca/dataplane/policy"
 	"paca/dataplane/port"
+	"paca/dataplane/timeslice"
 )
 
 // Mode is what is done to a packet on its way over the fabric. A worker calls
@@ -197,6 +198,10 @@ const (
 	longSleep  = 500 * time.Microsecond
 )
 
+// renewal is how many turns a worker's time slice is good for: together they must take
+// less than the runtime's 10 ms, however full the bursts are.
+const renewal = 16
+
 // Run polls until Stop, then frees what it holds, but for what peers go on giving it
 // (Release). The calling goroutine must be locked to a thread that DPDK knows.
 //
@@ -205,7 +210,10 @@ const (
 func (w *Worker) Run() {
 	idle, sleep := 0, shortSleep
 	var since, empty time.Duration // when the last turn ended, if it was empty; what such a turn takes
-	for !w.stop.Load() {
+	for turn := uint(0); !w.stop.Load(); turn++ {
+		if turn%renewal == 0 {
+			timeslice.Renew()
+		}
 		if w.PollOnce() {
 			idle, sleep = 0, shortSleep
 			continue

@@ -1,0 +1,4 @@
+// Command program has debug information.
+package main
+
+func main() {}
