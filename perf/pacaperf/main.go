@@ -27,6 +27,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"paca/perf/probe"
 )
 
 var (
@@ -55,6 +57,9 @@ func main() {
 }
 
 func run() error {
+	if flag.Arg(0) == "probe" {
+		return probe.Serve(os.Stdin, os.Stdout)
+	}
 	dir, err := os.MkdirTemp("", "pacaperf")
 	if err != nil {
 		return err
@@ -64,7 +69,7 @@ func run() error {
 	if flag.NArg() > 0 {
 		what = flag.Arg(0)
 	}
-	do, ok := map[string]func(dir string) error{"pairs": pairs, "churn": churn, "scale": scale}[what]
+	do, ok := map[string]func(dir string) error{"pairs": pairs, "churn": churn, "scale": scale, "latency": latency}[what]
 	if !ok {
 		return fmt.Errorf("%q is not pairs, churn or scale", what)
 	}
