@@ -409,8 +409,12 @@ func (h *report) PathMTUs() []*pacav1.PathMTU {
 		if s == nil {
 			continue
 		}
-		for i := range s.Remotes {
-			pa, m := f.Remote(&s.Remotes[i]).IP(), (*host)(h).pathMTU(f, &s.Remotes[i], senders[vsid])
+		remotes := s.Remotes
+		if s.Mode == policy.Rewrite {
+			remotes = (*host)(h).rewritten(f, s)
+		}
+		for i := range remotes {
+			pa, m := f.Remote(&remotes[i]).IP(), (*host)(h).pathMTU(f, &remotes[i], senders[vsid])
 			m.Vsid, m.Pa = vsid, pa.String()
 			if path, ok := learned[pa]; ok {
 				m.PathMtu, m.AgeSeconds = uint32(path.MTU), uint64(max(0, now.Sub(path.Told)).Seconds())
@@ -424,6 +428,21 @@ func (h *report) PathMTUs() []*pacav1.PathMTU {
 		mtus[i] = all[i].PathMTU
 	}
 	return mtus
+}
+
+// rewritten are the VMs of a rewrite subnet on other hosts, each with its PA. The
+// caller holds h.mu.
+func (h *host) rewritten(f *fib.FIB, s *fib.Subnet) (all []fib.Entry) {
+	for r := range h.book.RecordsIn(policy.VSID(s.VSID)) {
+		e := f.Lookup(s.RD, r.CA)
+		if r.CA.IsUnspecified() {
+			e = f.ByMAC(s.VSID, r.MAC, r.CA.Is6())
+		}
+		if e != nil && e.Flags&(fib.LocalVM|fib.RouterCA) == 0 {
+			all = append(all, *e)
+		}
+	}
+	return all
 }
 
 // pathMTU is how large packets may be on their way to the PA of e: from the PA

@@ -429,8 +429,11 @@ func TestM1_M10PathMTUs(t *testing.T) {
 	far := netip.MustParseAddr("192.168.2.21")
 	set := benchPolicy()
 	set.VirtualSubnets = append(set.VirtualSubnets,
-		policy.VirtualSubnet{VSID: 5001, RDID: policy.RDID{2}, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.1.0/24")}})
+		policy.VirtualSubnet{VSID: 5001, RDID: policy.RDID{2}, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.1.0/24")}},
+		policy.VirtualSubnet{VSID: 7001, RDID: policy.RDID{3}, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.1.0/24")}, Mode: policy.Rewrite})
 	set.LookupRecords = append(set.LookupRecords,
+		policy.LookupRecord{VSID: 7001, CA: netip.MustParseAddr("10.1.1.12"), MAC: packet.MAC{2, 12}, PA: netip.MustParseAddr("192.168.2.30")},
+		policy.LookupRecord{VSID: 7001, CA: netip.IPv4Unspecified(), MAC: packet.MAC{2, 13}, PA: netip.MustParseAddr("192.168.2.31"), Type: policy.L2Only},
 		policy.LookupRecord{VSID: 5001, CA: netip.MustParseAddr("10.1.1.12"), MAC: packet.MAC{2, 12}, PA: far},
 		policy.LookupRecord{VSID: 5001, CA: netip.MustParseAddr("10.1.1.13"), MAC: packet.MAC{2, 13}, PA: farPA},
 		policy.LookupRecord{VSID: 5001, CA: netip.MustParseAddr("10.1.1.14"), MAC: packet.MAC{2, 14}, PA: farPA6})
@@ -451,6 +454,8 @@ func TestM1_M10PathMTUs(t *testing.T) {
 		`vsid:5001 pa:"192.168.2.21" source_pa:"192.168.1.10" limit:1458 limited_by:"port" port:"uplink" port_mtu:1500`,
 		`vsid:5001 pa:"2001:db8:2::20" limited_by:"no way: no-source"`,
 		`vsid:6001 pa:"192.168.2.20" source_pa:"192.168.1.10" limit:1358 limited_by:"path" port:"uplink" port_mtu:1500 path_mtu:1400`,
+		`vsid:7001 pa:"192.168.2.30" source_pa:"192.168.1.10" limit:1500 limited_by:"port" port:"uplink" port_mtu:1500`,
+		`vsid:7001 pa:"192.168.2.31" source_pa:"192.168.1.10" limit:1500 limited_by:"port" port:"uplink" port_mtu:1500`,
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

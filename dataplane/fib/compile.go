@@ -482,7 +482,7 @@ func (c *Compiler) changeRecord(r *policy.LookupRecord, deleted bool) {
 	}
 	k, pa := caKey{s.rd, r.CA}, paKey(r.PA.As16())
 	if c.was == nil {
-		c.editOwner(pa, k, &e, put)
+		c.editOwner(pa, k, put)
 	} else if _, known := c.owners[k]; !known || !deleted { // what took its place may come first
 		c.owners[k] = pa
 	}
@@ -496,10 +496,12 @@ func (c *Compiler) place(e *Entry, rd uint32, pa paKey) {
 		c.moved = true
 	} else {
 		e.Dest = c.remotes.hold(pa)
-		k := uint64(e.VSID)<<32 | uint64(e.Dest)
-		if c.behind[k]++; c.behind[k] == 1 {
-			s := c.subnet(e.VSID)
-			s.Remotes = append(s.Remotes, Entry{VSID: e.VSID, Dest: e.Dest, MAC: packet.Broadcast, Mode: e.Mode})
+		if e.Mode != policy.Rewrite { // which has no broadcasts (R20), and a PA for each VM
+			k := uint64(e.VSID)<<32 | uint64(e.Dest)
+			if c.behind[k]++; c.behind[k] == 1 {
+				s := c.subnet(e.VSID)
+				s.Remotes = append(s.Remotes, Entry{VSID: e.VSID, Dest: e.Dest, MAC: packet.Broadcast, Mode: e.Mode})
+			}
 		}
 		if e.Flags&Wildcard != 0 {
 			d := c.domain.write(rd, cloneDomain)
@@ -538,26 +540,26 @@ func (c *Compiler) changeGroup(r *policy.LookupRecord, e Entry, deleted bool) {
 }
 
 func (c *Compiler) edit(rd uint32, ca netip.Addr, e Entry, op op) {
-	b := ca.As16()
 	if ca.Is4() {
-		key := uint64(rd)<<32 | uint64(binary.BigEndian.Uint32(b[12:]))
-		c.edits4 = append(c.edits4, edit[slot4]{slot4{key, e}, op})
-		return
+		c.edits4 = append(c.edits4, edit[slot4]{slot4{Owner4{rd, host4(ca), e}}, op})
+	} else {
+		c.edits6 = append(c.edits6, edit[slot6]{slot6{Owner6{ca.As16(), rd, e}}, op})
 	}
-	hi, lo := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
-	c.edits6 = append(c.edits6, edit[slot6]{slot6{hi, lo, rd, e}, op})
+}
+
+// host4 is an IPv4 address in host order.
+func host4(a netip.Addr) uint32 {
+	b := a.As4()
+	return binary.BigEndian.Uint32(b[:])
 }
 
 // editOwner changes what a PA of a rewrite subnet leads to (R6).
-func (c *Compiler) editOwner(pa paKey, k caKey, e *Entry, op op) {
+func (c *Compiler) editOwner(pa paKey, k caKey, op op) {
 	if k.ca.Is4() {
-		ca := k.ca.As4()
-		o := Owner4{RD: k.rd, CA: binary.BigEndian.Uint32(ca[:]), Entry: *e}
-		c.owners4 = append(c.owners4, edit[slotPA4]{slotPA4{binary.BigEndian.Uint32(pa[12:]), o}, op})
-		return
+		c.owners4 = append(c.owners4, edit[slotPA4]{slotPA4{binary.BigEndian.Uint32(pa[12:]), k.rd, host4(k.ca)}, op})
+	} else {
+		c.owners6 = append(c.owners6, edit[slotPA6]{slotPA6{pa, k.ca.As16(), k.rd}, op})
 	}
-	o := Owner6{RD: k.rd, CA: k.ca.As16(), Entry: *e}
-	c.owners6 = append(c.owners6, edit[slotPA6]{slotPA6{binary.BigEndian.Uint64(pa[:8]), binary.BigEndian.Uint64(pa[8:]), o}, op})
 }
 
 // changeOwners brings the look-up by PA up to date with that by CA. PAs may have
@@ -566,12 +568,12 @@ func (c *Compiler) changeOwners() {
 	f := c.fib
 	for k := range c.owners {
 		if e := c.was.Lookup(k.rd, k.ca); e.owner() {
-			c.editOwner(c.was.paOf(e), k, e, remove)
+			c.editOwner(c.was.paOf(e), k, remove)
 		}
 	}
 	for k, pa := range c.owners {
 		if e := f.Lookup(k.rd, k.ca); e.owner() {
-			c.editOwner(pa, k, e, put)
+			c.editOwner(pa, k, put)
 		}
 	}
 	f.owners4 = f.owners4.with(c.owners4, func(slotPA4) {})
@@ -738,11 +740,13 @@ func (c *Compiler) drop(e *Entry) {
 		return
 	}
 	c.remotes.drop(e.Dest)
-	k := uint64(e.VSID)<<32 | uint64(e.Dest)
-	if c.behind[k]--; c.behind[k] == 0 {
-		delete(c.behind, k)
-		s := c.subnet(e.VSID)
-		s.Remotes = slices.DeleteFunc(s.Remotes, func(o Entry) bool { return o.Dest == e.Dest })
+	if e.Mode != policy.Rewrite {
+		k := uint64(e.VSID)<<32 | uint64(e.Dest)
+		if c.behind[k]--; c.behind[k] == 0 {
+			delete(c.behind, k)
+			s := c.subnet(e.VSID)
+			s.Remotes = slices.DeleteFunc(s.Remotes, func(o Entry) bool { return o.Dest == e.Dest })
+		}
 	}
 	if e.Flags&Wildcard != 0 {
 		rd, gone := c.former[e.VSID]

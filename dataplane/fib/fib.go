@@ -94,15 +94,15 @@ const (
 	RouterGuard
 )
 
-// Owner4 is the lookup record of a rewrite subnet that has an IPv4 PA, its alone
-// (R2, R6).
+// Owner4 is a lookup record with its IPv4 CA, as one is found by the PA that it has
+// to itself (R2, R6).
 type Owner4 struct {
 	RD uint32
-	CA uint32 // in host order, of the PA's family (R21)
+	CA uint32 // in host order
 	Entry
 }
 
-// Owner6 is Owner4 for an IPv6 PA.
+// Owner6 is Owner4 for an IPv6 CA.
 type Owner6 struct {
 	CA [16]byte
 	RD uint32
@@ -241,16 +241,25 @@ type Neighbor struct {
 
 // Lookup4 finds the record of an IPv4 CA in a routing domain, or nil. ca is the
 // address in host order, 10.0.0.1 = 0x0A000001.
-func (f *FIB) Lookup4(rd, ca uint32) *Entry { return find4(&f.table4, rd, ca) }
+func (f *FIB) Lookup4(rd, ca uint32) *Entry {
+	if o := find4(&f.table4, rd, ca); o != nil {
+		return &o.Entry
+	}
+	return nil
+}
 
 // Lookup6 finds the record of an IPv6 CA in a routing domain, or nil.
-func (f *FIB) Lookup6(rd uint32, ca *[16]byte) *Entry { return find6(&f.table6, rd, ca) }
+func (f *FIB) Lookup6(rd uint32, ca *[16]byte) *Entry {
+	if o := find6(&f.table6, rd, ca); o != nil {
+		return &o.Entry
+	}
+	return nil
+}
 
 // Lookup is Lookup4 or Lookup6, for those who are not in a hurry.
 func (f *FIB) Lookup(rd uint32, ca netip.Addr) *Entry {
 	if ca.Is4() {
-		b := ca.As4()
-		return f.Lookup4(rd, binary.BigEndian.Uint32(b[:]))
+		return f.Lookup4(rd, host4(ca))
 	}
 	b := ca.As16()
 	return f.Lookup6(rd, &b)
@@ -262,7 +271,8 @@ func (f *FIB) Owner4(pa uint32) *Owner4 {
 	if f.owners4.all == 0 {
 		return nil
 	}
-	return findOwner4(&f.owners4, pa)
+	s := findPA4(&f.owners4, pa)
+	return find4(&f.table4, s.rd, s.ca)
 }
 
 // Owner6 is Owner4 for an IPv6 PA.
@@ -270,7 +280,8 @@ func (f *FIB) Owner6(pa *[16]byte) *Owner6 {
 	if f.owners6.all == 0 {
 		return nil
 	}
-	return findOwner6(&f.owners6, pa)
+	s := findPA6(&f.owners6, pa)
+	return find6(&f.table6, s.rd, &s.ca)
 }
 
 // Owner is the routing domain of the VM that has a PA to itself, 0 if none has. It is

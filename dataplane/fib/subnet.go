@@ -16,7 +16,7 @@ type Subnet struct {
 	VSID, RD uint32
 	Mode     policy.Mode
 	Ports    []uint16 // of VMs in it
-	Remotes  []Entry  // one for each PA of the fabric with VMs of it (A21)
+	Remotes  []Entry  // one for each PA of the fabric with VMs of it, in NVGRE (A21)
 	Groups   []Group  // broadcast and multicast CAs mapped to a group of PAs (A20)
 	Routers  []Router // one for each prefix that has one (P20)
 	L2Only   bool     // a VM of it may have a CA that no record tells (A5, A15)

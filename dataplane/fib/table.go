@@ -214,63 +214,53 @@ func (t *table[S]) slots() iter.Seq[S] {
 }
 
 // slot4 is empty when its routing domain is 0: compiled domains count from 1.
-type slot4 struct {
-	key uint64 // routing domain << 32 | CA
-	Entry
-}
+type slot4 struct{ Owner4 }
 
-func (s slot4) empty() bool               { return s.key == 0 }
-func (s slot4) hash(spread uint64) uint64 { return mix(s.key, spread) }
-func (s slot4) same(o slot4) bool         { return s.key == o.key }
+func (s slot4) empty() bool               { return s.RD == 0 }
+func (s slot4) hash(spread uint64) uint64 { return mix(uint64(s.RD)<<32|uint64(s.CA), spread) }
+func (s slot4) same(o slot4) bool         { return s.CA == o.CA && s.RD == o.RD }
 func (s slot4) is(o slot4) bool           { return s.Entry.is(&o.Entry) }
 
-// find4 finds the record of a CA. It, find6 and findSubnet are home and find once
-// more, since a call by way of an interface costs as much as they do.
-func find4(t *table[slot4], rd, ca uint32) *Entry {
-	key := uint64(rd)<<32 | uint64(ca)
-	at, rest := bits.Mul64(mix(key, t.spread), uint64(len(t.chunks)))
+// find4 finds the record of a CA, or nil. It, find6 and findSubnet are home and find
+// once more, since a call by way of an interface costs as much as they do.
+func find4(t *table[slot4], rd, ca uint32) *Owner4 {
+	at, rest := bits.Mul64(mix(uint64(rd)<<32|uint64(ca), t.spread), uint64(len(t.chunks)))
 	c := t.chunks[at]
 	for i := rest >> (64 - chunkBits); ; i++ {
 		s := &c[i%chunkSlots]
-		if s.key == 0 {
+		if s.RD == 0 {
 			return nil // also for domain 0, which nothing has
 		}
-		if s.key == key {
-			return &s.Entry
+		if s.CA == ca && s.RD == rd {
+			return &s.Owner4
 		}
 	}
 }
 
-type slot6 struct {
-	hi, lo uint64 // CA, big-endian
-	rd     uint32 // 0: empty
-	Entry
-}
+// slot6 is likewise.
+type slot6 struct{ Owner6 }
 
-func hash6(rd uint32, hi, lo, spread uint64) uint64 {
+func hash6(rd uint32, a *[16]byte, spread uint64) uint64 {
+	hi, lo := binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:])
 	return mix(lo^bits.RotateLeft64(hi*spread, 32)^uint64(rd)<<32, spread)
 }
 
-func (s slot6) empty() bool               { return s.rd == 0 }
-func (s slot6) hash(spread uint64) uint64 { return hash6(s.rd, s.hi, s.lo, spread) }
-func (s slot6) same(o slot6) bool         { return s.lo == o.lo && s.hi == o.hi && s.rd == o.rd }
+func (s slot6) empty() bool               { return s.RD == 0 }
+func (s slot6) hash(spread uint64) uint64 { return hash6(s.RD, &s.CA, spread) }
+func (s slot6) same(o slot6) bool         { return s.CA == o.CA && s.RD == o.RD }
 func (s slot6) is(o slot6) bool           { return s.Entry.is(&o.Entry) }
 
-// find6 finds the record of a CA.
-func find6(t *table[slot6], rd uint32, ca *[16]byte) *Entry {
-	if rd == 0 {
-		return nil
-	}
-	hi, lo := binary.BigEndian.Uint64(ca[:8]), binary.BigEndian.Uint64(ca[8:])
-	at, rest := bits.Mul64(hash6(rd, hi, lo, t.spread), uint64(len(t.chunks)))
+// find6 finds the record of a CA, or nil.
+func find6(t *table[slot6], rd uint32, ca *[16]byte) *Owner6 {
+	at, rest := bits.Mul64(hash6(rd, ca, t.spread), uint64(len(t.chunks)))
 	c := t.chunks[at]
 	for i := rest >> (64 - chunkBits); ; i++ {
 		s := &c[i%chunkSlots]
-		if s.lo == lo && s.hi == hi && s.rd == rd {
-			return &s.Entry
-		}
-		if s.rd == 0 {
+		if s.RD == 0 {
 			return nil
+		}
+		if s.CA == *ca && s.RD == rd {
+			return &s.Owner6
 		}
 	}
 }
@@ -316,53 +306,44 @@ func (s slotMAC) hash(spread uint64) uint64 { return mix(s.key^uint64(s.vsid)<<4
 func (s slotMAC) same(o slotMAC) bool       { return s.key == o.key && s.vsid == o.vsid }
 func (s slotMAC) is(o slotMAC) bool         { return s.Entry.is(&o.Entry) }
 
-// slotPA4 gives a PA that a VM has to itself its record (R6).
-type slotPA4 struct {
-	pa uint32 // 0: empty
-	Owner4
-}
+// slotPA4 gives a PA that a VM has to itself the CA of its record (R6). It is no
+// second copy of that: look-ups by PA find one after the other.
+type slotPA4 struct{ pa, rd, ca uint32 } // PA 0: empty
 
 func (s slotPA4) empty() bool               { return s.pa == 0 }
 func (s slotPA4) hash(spread uint64) uint64 { return mix(uint64(s.pa), spread) }
 func (s slotPA4) same(o slotPA4) bool       { return s.pa == o.pa }
-func (s slotPA4) is(o slotPA4) bool         { return s.RD == o.RD && s.CA == o.CA && s.Entry.is(&o.Entry) }
+func (s slotPA4) is(o slotPA4) bool         { return s == o }
 
-// findOwner4 and findOwner6 are as find4 is, for tables that are not empty.
-func findOwner4(t *table[slotPA4], pa uint32) *Owner4 {
+// findPA4 finds the slot of a PA; there is none if it is empty.
+func findPA4(t *table[slotPA4], pa uint32) *slotPA4 {
 	at, rest := bits.Mul64(mix(uint64(pa), t.spread), uint64(len(t.chunks)))
 	c := t.chunks[at]
 	for i := rest >> (64 - chunkBits); ; i++ {
 		s := &c[i%chunkSlots]
-		if s.pa == 0 {
-			return nil
-		}
-		if s.pa == pa {
-			return &s.Owner4
+		if s.pa == pa || s.pa == 0 {
+			return s
 		}
 	}
 }
 
 type slotPA6 struct {
-	hi, lo uint64 // PA, big-endian; 0: empty
-	Owner6
+	pa, ca [16]byte
+	rd     uint32 // 0: empty
 }
 
-func (s slotPA6) empty() bool               { return s.hi == 0 && s.lo == 0 }
-func (s slotPA6) hash(spread uint64) uint64 { return hash6(0, s.hi, s.lo, spread) }
-func (s slotPA6) same(o slotPA6) bool       { return s.lo == o.lo && s.hi == o.hi }
-func (s slotPA6) is(o slotPA6) bool         { return s.RD == o.RD && s.CA == o.CA && s.Entry.is(&o.Entry) }
+func (s slotPA6) empty() bool               { return s.rd == 0 }
+func (s slotPA6) hash(spread uint64) uint64 { return hash6(0, &s.pa, spread) }
+func (s slotPA6) same(o slotPA6) bool       { return s.pa == o.pa }
+func (s slotPA6) is(o slotPA6) bool         { return s == o }
 
-func findOwner6(t *table[slotPA6], pa *[16]byte) *Owner6 {
-	hi, lo := binary.BigEndian.Uint64(pa[:8]), binary.BigEndian.Uint64(pa[8:])
-	at, rest := bits.Mul64(hash6(0, hi, lo, t.spread), uint64(len(t.chunks)))
+func findPA6(t *table[slotPA6], pa *[16]byte) *slotPA6 {
+	at, rest := bits.Mul64(hash6(0, pa, t.spread), uint64(len(t.chunks)))
 	c := t.chunks[at]
 	for i := rest >> (64 - chunkBits); ; i++ {
 		s := &c[i%chunkSlots]
-		if s.hi == 0 && s.lo == 0 {
-			return nil
-		}
-		if s.lo == lo && s.hi == hi {
-			return &s.Owner6
+		if s.pa == *pa || s.rd == 0 {
+			return s
 		}
 	}
 }

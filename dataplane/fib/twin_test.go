@@ -463,8 +463,7 @@ func (w *twin) checkPAs(t *testing.T, f *FIB, r *rand.Rand) {
 // lookup asks f for a CA of either family.
 func lookup(f *FIB, rd uint32, ca netip.Addr) *Entry {
 	if ca.Is4() {
-		b := ca.As4()
-		return f.Lookup4(rd, binary.BigEndian.Uint32(b[:]))
+		return f.Lookup4(rd, host4(ca))
 	}
 	b := ca.As16()
 	return f.Lookup6(rd, &b)
@@ -566,15 +565,13 @@ func shared(f *FIB, pa netip.Addr) uint16 {
 	if b := pa.As16(); pa.Is6() {
 		return f.SharedPA6(&b)
 	}
-	b := pa.As4()
-	return f.SharedPA4(binary.BigEndian.Uint32(b[:]))
+	return f.SharedPA4(host4(pa))
 }
 
 // owner asks f for a PA of either family.
 func owner(f *FIB, pa netip.Addr) (rd uint32, ca netip.Addr, e *Entry) {
 	if pa.Is4() {
-		b := pa.As4()
-		if o := f.Owner4(binary.BigEndian.Uint32(b[:])); o != nil {
+		if o := f.Owner4(host4(pa)); o != nil {
 			return o.RD, addr4(o.CA), &o.Entry
 		}
 	} else {

@@ -98,15 +98,11 @@ func content(f *FIB) []string {
 	}
 	n := 0
 	for s := range f.table4.slots() {
-		entry(uint32(s.key>>32), addr4(uint32(s.key)), &s.Entry)
+		entry(s.RD, addr4(s.CA), &s.Entry)
 		n++
 	}
 	for s := range f.table6.slots() {
-		var b [16]byte
-		for i := range 8 {
-			b[i], b[8+i] = byte(s.hi>>(56-8*i)), byte(s.lo>>(56-8*i))
-		}
-		entry(s.rd, netip.AddrFrom16(b), &s.Entry)
+		entry(s.RD, netip.AddrFrom16(s.CA), &s.Entry)
 		n++
 	}
 	if n += f.macs.all; n != f.Records() {
@@ -325,7 +321,9 @@ func (c *Compiler) audit(t *testing.T) {
 			locals[e.Dest]++
 		default:
 			remotes[e.Dest]++
-			behind[uint64(e.VSID)<<32|uint64(e.Dest)]++
+			if e.Mode != policy.Rewrite {
+				behind[uint64(e.VSID)<<32|uint64(e.Dest)]++
+			}
 		}
 	}
 	for s := range c.fib.macs.slots() {
