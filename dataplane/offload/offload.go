@@ -124,14 +124,32 @@ func end(frame []byte, l *packet.Layout) int {
 	return int(l.L3) + packet.IPv6Len + int(packet.IPv6(frame[l.L3:]).PayloadLen())
 }
 
+// Plain says whether something of a frame can be left to a device. Drivers make the sum
+// of the pseudo-header anew, of what the IP header itself says (O22): that is wrong behind
+// extension headers, and with a source route. And they take a TCP header to be as long as
+// it says.
+func Plain(frame []byte, l *packet.Layout) bool {
+	header := uint16(packet.IPv6Len)
+	if l.EtherType == packet.EtherTypeIPv4 {
+		header = packet.IPv4Len
+	}
+	if l.L4 == 0 || l.L4-l.L3 != header {
+		return false
+	}
+	if l.Proto != packet.ProtoTCP {
+		return true
+	}
+	length := packet.TCP(frame[l.L4:]).HeaderLen()
+	return length >= packet.TCPLen && int(l.L4)+length <= int(l.End)
+}
+
 // Delegate leaves what is pending to the device (O28): it sets the flags and lengths
-// of a frame without outer header. It reports false, and sets nothing, for headers
-// longer than the device can be told of.
-func Delegate(m *mbuf.Mbuf, l *packet.Layout, p Pending) bool {
+// of a Plain frame without outer header.
+func Delegate(m *mbuf.Mbuf, l *packet.Layout, p Pending) {
 	flags := m.Flags() & mbuf.TxVLAN
 	if p.Kind == Nothing {
 		m.SetFlags(flags)
-		return true
+		return
 	}
 	o := mbuf.TxOffload{L2Len: uint8(l.L3), L3Len: l.L4 - l.L3}
 	if l.Proto == packet.ProtoTCP {
@@ -158,9 +176,6 @@ func Delegate(m *mbuf.Mbuf, l *packet.Layout, p Pending) bool {
 			flags |= mbuf.TxIPChecksum // of every piece
 		}
 	}
-	if !m.SetTxOffload(o) {
-		return false
-	}
+	m.SetTxOffload(o)
 	m.SetFlags(flags)
-	return true
 }

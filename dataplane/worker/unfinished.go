@@ -128,12 +128,9 @@ func sizeOf(m *mbuf.Mbuf, l *packet.Layout, left offload.Pending) int {
 	return min(size, whole)
 }
 
-// maxL3 is the longest network header in bytes that a device can be told of (O20).
-const maxL3 = 1<<9 - 1
-
 // takes says whether a port's device does what is left to do for a frame.
-func (y *way) takes(l *packet.Layout, left offload.Pending) bool {
-	if l.L4-l.L3 > maxL3 {
+func (y *way) takes(m *mbuf.Mbuf, l *packet.Layout, left offload.Pending) bool {
+	if !offload.Plain(m.Data(), l) {
 		return false
 	}
 	switch left.Kind {
@@ -151,7 +148,8 @@ func (y *way) takes(l *packet.Layout, left offload.Pending) bool {
 // the port takes it so, else finished.
 func (w *Worker) deliver(to uint16, m *mbuf.Mbuf, l *packet.Layout, left offload.Pending) {
 	y := &w.ways[to]
-	if y.takes(l, left) && offload.Delegate(m, l, left) {
+	if y.takes(m, l, left) {
+		offload.Delegate(m, l, left)
 		switch {
 		case m.Flags()&mbuf.TxIPChecksum == 0:
 		case y.uses.Has(mbuf.SendIPv4Checksum):
@@ -171,7 +169,7 @@ func (w *Worker) deliver(to uint16, m *mbuf.Mbuf, l *packet.Layout, left offload
 func (w *Worker) leave(f *fib.FIB, dst *fib.Entry, adj *fib.Adj, o *outbound) {
 	y := &w.ways[adj.Port]
 	hash := packet.FlowHash(o.m.Data(), &o.l)
-	if o.left.Kind > y.upTo[dst.Mode] || o.l.L4-o.l.L3 > maxL3 {
+	if o.left.Kind > y.upTo[dst.Mode] || !offload.Plain(o.m.Data(), &o.l) {
 		for _, c := range w.finished(o.m, &o.l, o.left) {
 			h := w.through(c, dst.Mode)
 			h.Entry, h.PA, h.Adj, h.Hash = dst, f.Remote(dst), adj, hash

@@ -98,10 +98,7 @@ func (n *NVGRE) plainIP(pkts []*mbuf.Mbuf, hops []fib.Hop, left []offload.Pendin
 // leave is Egress for one frame, which has the flags and lengths of its own headers
 // afterwards.
 func (n *NVGRE) leave(pkts []*mbuf.Mbuf, hops []fib.Hop, left []offload.Pending, drops []count.Reason, events *count.Events, i int) {
-	if !offload.Delegate(pkts[i], &hops[i].Layout, left[i]) {
-		drops[i] = count.GSOUnsupported
-		return
-	}
+	offload.Delegate(pkts[i], &hops[i].Layout, left[i])
 	n.Egress(pkts[i:i+1], hops[i:i+1], drops[i:i+1], events)
 }
 

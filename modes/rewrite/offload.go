@@ -59,8 +59,8 @@ func unfinished(m *mbuf.Mbuf, h *fib.Hop, left offload.Pending, events *count.Ev
 		l.End += tag
 	}
 	offload.InvertSeed(m.Data(), &l)
-	if reason == count.Kept && !offload.Delegate(m, &l, left) {
-		return count.GSOUnsupported
+	if reason == count.Kept {
+		offload.Delegate(m, &l, left)
 	}
 	return reason
 }
