@@ -734,23 +734,72 @@ func TestR23_M12UnfinishedDrops(t *testing.T) {
 		u    unfinished
 		want count.Reason
 	}{
-		"large, not to be cut":    {odd(tcp, func(u *unfinished) { u.notes = memport.Notes{} }), count.MultiSegment},
-		"large, a checksum only":  {odd(tcp, func(u *unfinished) { u.notes.Flags = mbuf.RxL4ChecksumNone }), count.MultiSegment},
-		"no size":                 {odd(tcp, func(u *unfinished) { u.notes.Lengths.SegmentSize = 0 }), count.GSOUnsupported},
-		"checksum is there":       {odd(tcp, func(u *unfinished) { u.notes.Flags = mbuf.RxLRO }), count.GSOUnsupported},
-		"too many pieces":         {odd(tcp, func(u *unfinished) { u.notes.Lengths.SegmentSize = 1 }), count.GSOUnsupported},
-		"a SYN":                   {odd(tcp, func(u *unfinished) { u.frame[47] = packet.TCPSyn }), count.GSOUnsupported},
-		"a header beyond":         {odd(tcp, func(u *unfinished) { u.frame[46] = 0x10 }), count.GSOUnsupported},
-		"a protocol without":      {odd(tcp, func(u *unfinished) { u.frame[23] = 132; mend(u.frame) }), count.GSOUnsupported},
+		"large, not to be cut":   {odd(tcp, func(u *unfinished) { u.notes = memport.Notes{} }), count.MultiSegment},
+		"large, a checksum only": {odd(tcp, func(u *unfinished) { u.notes.Flags = mbuf.RxL4ChecksumNone }), count.MultiSegment},
+		"no size":                {odd(tcp, func(u *unfinished) { u.notes.Lengths.SegmentSize = 0 }), count.GSOUnsupported},
+		"checksum is there":      {odd(tcp, func(u *unfinished) { u.notes.Flags = mbuf.RxLRO }), count.GSOUnsupported},
+		"too many pieces":        {odd(tcp, func(u *unfinished) { u.notes.Lengths.SegmentSize = 1 }), count.GSOUnsupported},
+		"a SYN":                  {odd(tcp, func(u *unfinished) { u.frame[47] = packet.TCPSyn }), count.GSOUnsupported},
+		"a header beyond":        {odd(tcp, func(u *unfinished) { u.frame[46] = 0x10 }), count.GSOUnsupported},
+		"a protocol without":     {odd(tcp, func(u *unfinished) { u.frame[23] = 132; mend(u.frame) }), count.GSOUnsupported},
+		"headers to the end": {odd(tcp, func(u *unfinished) {
+			u.frame = u.frame[:14+40]
+			u.frame[46] = 0xf0
+			packet.IPv4(u.frame[14:]).SetTotalLen(40)
+			mend(u.frame)
+		}), count.GSOUnsupported},
 		"ICMP without a checksum": {odd(content{proto: packet.ProtoUDP}, func(u *unfinished) { u.frame[23] = 1; mend(u.frame) }), count.ChecksumUnsupported},
 	} {
-		r := newRig(t, testPolicy(), nvgre.Config{}).claim(map[int]mbuf.Offloads{blue1: virtioCard})
-		r.pass(blue1, c.u)
-		if got := r.drops(); got[c.want.Name()] != 1 || len(got) != 1 {
-			t.Errorf("%s: drops %v, want %v", name, got, c.want)
+		for _, card := range []mbuf.Offloads{nothing, smartCard, virtioCard} {
+			for _, set := range []*policy.Set{testPolicy(), rewritePolicy(1)} {
+				r := newRig(t, set, nvgre.Config{}).claim(map[int]mbuf.Offloads{blue1: virtioCard, uplink: card})
+				r.pass(blue1, c.u)
+				if got := r.drops(); got[c.want.Name()] != 1 || len(got) != 1 {
+					t.Errorf("%s, card %b: drops %v, want %v", name, card, got, c.want)
+				}
+				r.balance(0)
+			}
 		}
-		r.balance(0)
 	}
+}
+
+// What is behind the packet in an unfinished frame is nobody's, and does not become part
+// of it, though devices go by the frame's length. A large one with more is refused.
+func TestO22_W21Padding(t *testing.T) {
+	cards := []mbuf.Offloads{nothing, smartCard, plainCard, virtioCard}
+	wires := func(c content, padding ...byte) (all [][][]byte) {
+		for _, card := range cards {
+			r := newRig(t, testPolicy(), nvgre.Config{}).claim(map[int]mbuf.Offloads{uplink: card, blue1: virtioCard})
+			u := c.unfinished()
+			u.frame = append(u.frame, padding...)
+			var wire [][]byte
+			for _, s := range r.from(r.pass(blue1, u), uplink) {
+				wire = append(wire, device(t, s)...)
+			}
+			all = append(all, wire)
+			r.balance(0)
+		}
+		return all
+	}
+	for _, c := range contents() {
+		if c.payload > 1500 {
+			continue // several buffers
+		}
+		want, got := wires(c), wires(c, 1, 2, 3)
+		for i, card := range cards {
+			if err := sameFrames(got[i], want[i]); err != nil {
+				t.Errorf("card %b, %+v: %v", card, c, err)
+			}
+		}
+	}
+	r := newRig(t, testPolicy(), nvgre.Config{}).claim(map[int]mbuf.Offloads{blue1: virtioCard, uplink: smartCard})
+	u := content{proto: packet.ProtoTCP, flags: packet.TCPAck, payload: 5000, size: 1000}.unfinished()
+	u.frame = append(u.frame, 1)
+	r.pass(blue1, u)
+	if got := r.drops(); got["gso_unsupported"] != 1 || len(got) != 1 {
+		t.Errorf("drops %v", got)
+	}
+	r.balance(0)
 }
 
 // mend mends the IPv4 checksum of an untagged frame.

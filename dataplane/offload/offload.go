@@ -42,30 +42,51 @@ type Pending struct {
 	Size uint16 // of one piece in bytes
 }
 
+// tcpOnce are the flags that only one segment may have.
+const tcpOnce = packet.TCPSyn | packet.TCPRst
+
 // Read says what a received frame needs, by the flags of vhost's and virtio's
-// drivers (the former without legacy-ol-flags). ParseHead has accepted it.
+// drivers (the former without legacy-ol-flags), and refuses what nobody could do.
+// ParseHead has accepted it. Of a frame that needs something, what is behind its packet
+// is taken off: devices go by the frame's length. The checksum field of one that is to be
+// cut has the sum of the whole pseudo-header afterwards.
 func Read(m *mbuf.Mbuf, l *packet.Layout) (Pending, count.Reason) {
 	flags := m.Flags()
-	long := flags&mbuf.RxLRO != 0
-	if !long && flags&mbuf.RxL4ChecksumMask != mbuf.RxL4ChecksumNone {
-		return Pending{}, count.Kept
-	}
+	long, undone := flags&mbuf.RxLRO != 0, flags&mbuf.RxL4ChecksumMask == mbuf.RxL4ChecksumNone
 	known := l.L4 != 0 && l.Flags&packet.IsFragment == 0 && (l.Proto == packet.ProtoTCP || l.Proto == packet.ProtoUDP)
 	switch {
-	case !long && known:
-		return Pending{Kind: Checksum}, count.Kept
-	case !long:
+	case !long && m.Segments() != 1:
+		return Pending{}, count.MultiSegment // too large, and nobody says how to cut it
+	case !long && !undone:
+		return Pending{}, count.Kept
+	case !long && !known:
 		return Pending{}, count.ChecksumUnsupported
-	case !known || flags&mbuf.RxL4ChecksumMask != mbuf.RxL4ChecksumNone:
+	case !known || !undone:
 		return Pending{}, count.GSOUnsupported
 	}
-	p := Pending{Kind: TCPSegments, Size: m.TxOffload().SegmentSize}
-	if l.Proto == packet.ProtoUDP {
-		p.Kind = UDPFragments
-	}
-	if p.Size == 0 {
+	frame := m.Data()
+	stop := end(frame, l)
+	if padding := m.Len() - stop; padding > 0 && (m.Segments() != 1 || !m.Trim(padding)) {
 		return Pending{}, count.GSOUnsupported
 	}
+	if !long {
+		return Pending{Kind: Checksum}, count.Kept
+	}
+	p := Pending{Kind: UDPFragments, Size: m.TxOffload().SegmentSize}
+	if l.Proto == packet.ProtoTCP {
+		p.Kind = TCPSegments
+		tcp := packet.TCP(frame[l.L4:])
+		switch headers := int(l.L4) + tcp.HeaderLen(); {
+		case tcp.HeaderLen() < packet.TCPLen || headers > stop || tcp.Flags()&tcpOnce != 0:
+			return Pending{}, count.GSOUnsupported
+		case headers > len(frame):
+			return Pending{}, count.MultiSegment
+		}
+	}
+	if p.Size == 0 || p.Pieces(frame, l) > MaxPieces {
+		return Pending{}, count.GSOUnsupported
+	}
+	mendSeed(frame, l)
 	return p, count.Kept
 }
 

@@ -34,10 +34,10 @@ func SeedWithoutLength(frame []byte, l *packet.Layout) {
 	binary.BigEndian.PutUint16(frame[at:], fold(seed+uint32(^uint16(end(frame, l)-int(l.L4)))))
 }
 
-// MendSeed puts the length into the sum of the pseudo-header of a received frame that is
+// mendSeed puts the length into the sum of the pseudo-header of a received frame that is
 // to be cut, should it not be there: DPDK's vhost leaves it out, as cards want it and
 // virtio does not. A sum that is neither is its sender's, who knows better (R23).
-func MendSeed(frame []byte, l *packet.Layout) {
+func mendSeed(frame []byte, l *packet.Layout) {
 	at := checksumAt(l)
 	whole, got := seed(frame, l), uint32(binary.BigEndian.Uint16(frame[at:]))
 	if fold(got+uint32(uint16(end(frame, l)-int(l.L4))))%0xffff == whole%0xffff {

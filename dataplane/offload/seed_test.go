@@ -65,7 +65,7 @@ func TestR23MendSeed(t *testing.T) {
 	whole := fold(uint32(0x0a01) + 0x0203 + uint32(packet.ProtoTCP) + 120)
 	for was, want := range map[uint16]uint16{whole: whole, whole - 120: whole, whole + 7: whole + 7, 0: 0, 0xffff: 0xffff} {
 		binary.BigEndian.PutUint16(f[14+20+16:], was)
-		MendSeed(f, &l)
+		mendSeed(f, &l)
 		if got := binary.BigEndian.Uint16(f[14+20+16:]); got != want {
 			t.Errorf("%#x becomes %#x, want %#x", was, got, want)
 		}

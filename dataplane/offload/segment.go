@@ -18,10 +18,6 @@ const MaxPieces = 256
 // frames do.
 const maxBuffers = 2 * MaxPieces
 
-// tcpOnce are the flags that only one segment may have or that move with its
-// sequence number: what has one is never cut.
-const tcpOnce = packet.TCPSyn | packet.TCPRst | packet.TCPUrg
-
 // Segmenter cuts long frames. It is one worker's.
 type Segmenter struct {
 	ident uint32 // next identification of IPv6 fragments
@@ -32,7 +28,8 @@ type Segmenter struct {
 // on. What other workers and hosts count from is better another number.
 func NewSegmenter(seed uint32) *Segmenter { return &Segmenter{ident: seed} }
 
-// Segment makes what p wants of the packet that l describes, outer bytes into m
+// Segment makes what p wants of the packet that l describes, that Read accepted and
+// perhaps Fit made smaller, outer bytes into m
 // (0: without outer header; else those that modes/nvgre put in front), and returns
 // the frames in the order in which they must be sent; they are valid until the next
 // call. If there was nothing to cut, the one frame is m itself, finished. If there
@@ -104,15 +101,7 @@ func (c *cut) measure(m *mbuf.Mbuf, l *packet.Layout, outer int, p Pending) coun
 	c.size = int(p.Size)
 	switch p.Kind {
 	case TCPSegments:
-		tcp := packet.TCP(frame[l.L4:])
-		length := tcp.HeaderLen()
-		c.headers += length
-		if c.headers > len(m.Data()) && l.Flags&packet.Partial != 0 {
-			return count.MultiSegment
-		}
-		if length < packet.TCPLen || c.headers > c.end || tcp.Flags()&tcpOnce != 0 || c.size == 0 {
-			return count.GSOUnsupported
-		}
+		c.headers += packet.TCP(frame[l.L4:]).HeaderLen()
 	case UDPFragments:
 		// Options would be for some fragments only, extension headers likewise.
 		switch {

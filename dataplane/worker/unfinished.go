@@ -93,19 +93,9 @@ func (w *Worker) fault(m *mbuf.Mbuf, l *packet.Layout, fault packet.Fault) bool 
 // several buffers. It reports false for one that goes no further.
 func (w *Worker) inspect(m *mbuf.Mbuf, l *packet.Layout, left *offload.Pending) bool {
 	var reason count.Reason
-	*left, reason = offload.Read(m, l)
-	if reason == count.Kept && left.Kind <= offload.Checksum && m.Segments() != 1 {
-		reason = count.MultiSegment // too large, and nobody says how to cut it
-	}
-	if reason == count.Kept && left.Kind == offload.TCPSegments && len(m.Data()) < int(l.L4)+packet.TCP(m.Data()[l.L4:]).HeaderLen() {
-		reason = count.MultiSegment
-	}
-	if reason != count.Kept {
+	if *left, reason = offload.Read(m, l); reason != count.Kept {
 		w.drop(m, reason)
 		return false
-	}
-	if left.Kind > offload.Checksum {
-		offload.MendSeed(m.Data(), l)
 	}
 	return true
 }
