@@ -1264,6 +1264,43 @@ func TestO24OrderWithinABurst(t *testing.T) {
 	}
 }
 
+// And arrive in it.
+func TestR5_R23OrderWithinABurst(t *testing.T) {
+	for _, takes := range []mbuf.Offloads{virtioCard, nothing} {
+		r := newRig(t, rewritePolicy(1), nvgre.Config{}).claim(map[int]mbuf.Offloads{uplink: virtioCard, blue1: takes})
+		next := 0
+		for i := range 30 {
+			c := content{proto: packet.ProtoTCP, flags: packet.TCPAck, payload: 500, from: vm{macRouter, paBlue2.v4, paBlue2.v6}, to: vm{macUplink, paBlue1.v4, paBlue1.v6}}
+			if i%3 == 0 {
+				c.payload, c.size = 3000, 1000
+			}
+			u := c.unfinished()
+			packet.TCP(u.frame[34:]).SetSeq(uint32(next))
+			next += c.payload
+			if i%3 == 1 {
+				binary.BigEndian.PutUint16(u.frame[50:], packet.Checksum(u.frame[34:], 0))
+				u.notes = memport.Notes{}
+			}
+			r.ports[uplink].InjectNoted(0, u.frame, u.notes)
+		}
+		r.w.PollOnce()
+		seq := 0
+		r.ports[blue1].VisitNoted(0, func(f []byte, n memport.Notes) {
+			for _, f := range device(t, sent{bytes.Clone(f), n}) {
+				sound(t, f)
+				if got := int(packet.TCP(f[34:]).Seq()); got != seq {
+					t.Errorf("takes %b: %d, expected %d", takes, got, seq)
+				}
+				seq += len(f) - 54
+			}
+		})
+		if seq != next {
+			t.Errorf("takes %b: %d bytes of %d", takes, seq, next)
+		}
+		r.balance(0)
+	}
+}
+
 // leaving is a host of either mode whose VMs leave work to others: what there is, by
 // what its card does, and what a VM takes.
 func leaving(t testing.TB, card, takes mbuf.Offloads) (*rig, func()) {

@@ -236,6 +236,9 @@ func (w *Worker) restore(f *fib.FIB, m *mbuf.Mbuf, l *packet.Layout, left offloa
 		w.drop(m, count.ModeMissing)
 		return
 	}
+	if before := &w.inbound[mode]; before.n > 0 {
+		w.decap(f, w.Modes[mode], before) // in the order in which they came
+	}
 	pkts, reasons := w.largePkt[:], w.reasons[:1]
 	pkts[0], reasons[0] = m, count.Kept
 	a := &w.large
