@@ -1422,15 +1422,17 @@ func TestO31_R22PutTogetherForTheVM(t *testing.T) {
 	const answered = 0x04000000 | 0x00100000 | 0x4000 | 0x11 // NVGRE with inner IPv4 and TCP
 	for _, c := range []struct {
 		name  string
+		card  mbuf.Offloads
 		notes memport.Notes
 		want  int
 	}{
-		{"nobody answers for it", memport.Notes{}, 3},
-		{"the card does", memport.Notes{Flags: mbuf.RxL4ChecksumGood, Type: answered}, 1},
-		{"the card did not look inside", memport.Notes{Flags: mbuf.RxL4ChecksumGood, Type: 0x4000 | 0x11}, 3},
-		{"the card knows no tunnel", memport.Notes{Flags: mbuf.RxL4ChecksumGood, Type: 0x11}, 3},
+		{"nobody answers for it", smartCard | mbuf.ReceiveL4Checksum, memport.Notes{}, 3},
+		{"the card does", smartCard | mbuf.ReceiveL4Checksum, memport.Notes{Flags: mbuf.RxL4ChecksumGood, Type: answered}, 1},
+		{"the card does, whom nobody asked", smartCard, memport.Notes{Flags: mbuf.RxL4ChecksumGood, Type: answered}, 3},
+		{"the card did not look inside", smartCard | mbuf.ReceiveL4Checksum, memport.Notes{Flags: mbuf.RxL4ChecksumGood, Type: 0x4000 | 0x11}, 3},
+		{"the card knows no tunnel", smartCard | mbuf.ReceiveL4Checksum, memport.Notes{Flags: mbuf.RxL4ChecksumGood, Type: 0x11}, 3},
 	} {
-		r := newRig(t, wholePolicy(), nvgre.Config{}).claim(map[int]mbuf.Offloads{blue1: virtioCard, uplink: smartCard | mbuf.ReceiveL4Checksum})
+		r := newRig(t, wholePolicy(), nvgre.Config{}).claim(map[int]mbuf.Offloads{blue1: virtioCard, uplink: c.card})
 		for i, p := range packets {
 			p = bytes.Clone(p)
 			if i == 4 {

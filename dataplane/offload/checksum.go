@@ -47,19 +47,16 @@ func seed(frame []byte, l *packet.Layout) uint16 {
 	return fold(packet.PseudoHeader6(ip.Src(), ip.Dst(), l.Proto, uint32(length)))
 }
 
-// verified says whether the checksums of a TCP packet are right, by the device's
-// word where it gave one.
-func verified(m *mbuf.Mbuf, l *packet.Layout) bool {
+// verified says whether the checksums of a TCP packet are right, by the device's word if
+// that is believed.
+func verified(m *mbuf.Mbuf, l *packet.Layout, believe bool) bool {
 	frame := m.Data()
 	if l.EtherType == packet.EtherTypeIPv4 && !packet.VerifyIPv4(frame[l.L3:]) {
 		return false
 	}
-	switch m.Flags() & mbuf.RxL4ChecksumMask {
-	case mbuf.RxL4ChecksumGood:
-		return true
-	case 0:
-		r := readFrom(m, int(l.L4))
-		return fold(r.sum(end(frame, l)-int(l.L4))+uint32(seed(frame, l))) == 0xffff
+	if verdict := m.Flags() & mbuf.RxL4ChecksumMask; believe && verdict != 0 {
+		return verdict == mbuf.RxL4ChecksumGood
 	}
-	return false
+	r := readFrom(m, int(l.L4))
+	return fold(r.sum(end(frame, l)-int(l.L4))+uint32(seed(frame, l))) == 0xffff
 }

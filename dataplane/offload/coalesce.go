@@ -20,6 +20,10 @@ const maxLong = 1<<16 - 1
 // into what it was made of, but for the identifications of packets that must not be
 // fragmented. The frames of one flow stay in order. It is one worker's.
 type Coalescer struct {
+	// Believe says that the device was asked to look at checksums: drivers say something
+	// of them whether it was or not.
+	Believe bool
+
 	hashes [maxFlows]uint32 // of flows
 	flows  [maxFlows]flow
 	n      int
@@ -39,11 +43,11 @@ type flow struct {
 
 // Coalesce moves what is left of pkts to its front and returns how much that is. A
 // frame that grew is where its first segment was, of several segments, with flags
-// for the guest's virtio header; the others are as before, but for padding. Verdicts on checksums
-// in the frames' flags must be about the frames as they are, not about an outer
-// header that was taken off (O31); where there are none, what is put together is
-// checked first, so that nothing that is broken gets into a frame that a guest does
-// not check any more.
+// for the guest's virtio header; the others are as before, but for padding. Verdicts on
+// checksums in the frames' flags, if they are to be believed, must be about the frames as
+// they are, not about an outer header that was taken off (O31); without one, what is put
+// together is checked first, so that nothing that is broken gets into a frame that a
+// guest does not check any more.
 func (c *Coalescer) Coalesce(pkts []*mbuf.Mbuf) int {
 	left := 0
 	for _, m := range pkts {
@@ -72,7 +76,7 @@ func (c *Coalescer) take(m *mbuf.Mbuf) bool {
 	fit := f.begin(m)
 	if at >= 0 {
 		e := &c.flows[at]
-		if fit && e.takes(&f) {
+		if fit && e.takes(&f, c.Believe) {
 			e.add(&f)
 			if f.push != 0 || f.size < e.size {
 				c.close(at)
@@ -150,7 +154,7 @@ func (f *flow) begin(m *mbuf.Mbuf) bool {
 
 // takes says whether g is the next segment of f: with the same in every header but
 // for what TSO would change, no longer than the first, and sound.
-func (f *flow) takes(g *flow) bool {
+func (f *flow) takes(g *flow, believe bool) bool {
 	a, b := f.head.Data(), g.head.Data()
 	if f.headers != g.headers || g.size > f.size || f.end+g.size > maxLong || g.seq-uint32(g.size) != f.seq {
 		return false
@@ -174,7 +178,7 @@ func (f *flow) takes(g *flow) bool {
 			return false
 		}
 	}
-	return (f.merged > 0 || verified(f.head, &f.l)) && verified(g.head, &g.l)
+	return (f.merged > 0 || verified(f.head, &f.l, believe)) && verified(g.head, &g.l, believe)
 }
 
 // add puts g behind f.

@@ -25,7 +25,7 @@ func data(r *rand.Rand) *sent {
 func TestO27CutAndPutTogether(t *testing.T) {
 	r := random(t)
 	h, sg := mbuf.NewHeap(3000, mbuf.DefaultDataRoom), NewSegmenter(1)
-	var c Coalescer
+	c := Coalescer{Believe: true}
 	for range 1000 {
 		s := data(r)
 		m := h.Packet(s.whole(), splits(r, 120, room)...)
@@ -390,7 +390,7 @@ func together(t *testing.T, h *mbuf.Heap, c *Coalescer, in []arrived, sizes func
 func TestO27Bursts(t *testing.T) {
 	r := random(t)
 	h := mbuf.NewHeap(6000, mbuf.DefaultDataRoom)
-	var c Coalescer
+	c := Coalescer{Believe: true}
 	merged := 0
 	for range 3000 {
 		in := burst(r)
@@ -419,7 +419,7 @@ func TestO27Bursts(t *testing.T) {
 // A frame grows to 64 KiB and no further, whatever follows.
 func TestLongest(t *testing.T) {
 	h := mbuf.NewHeap(100, mbuf.DefaultDataRoom)
-	var c Coalescer
+	c := Coalescer{Believe: true}
 	for _, v6 := range []bool{false, true} {
 		s := &sent{V6: v6, Payload: make([]byte, 1448*60), Size: 1448, Flags: packet.TCPAck, DF: true}
 		var pkts []*mbuf.Mbuf
@@ -436,7 +436,7 @@ func TestLongest(t *testing.T) {
 // A data offset of 16 bytes is no header, however well the next fits.
 func TestHeaderTooShort(t *testing.T) {
 	h := mbuf.NewHeap(2, mbuf.DefaultDataRoom)
-	var c Coalescer
+	c := Coalescer{Believe: true}
 	s := &sent{Payload: make([]byte, 200), Size: 100, Flags: packet.TCPAck, DF: true}
 	first, second := s.piece(0), s.piece(1)
 	first[34+12], second[34+12] = 0x40, 0x40
@@ -452,7 +452,7 @@ func TestHeaderTooShort(t *testing.T) {
 // More flows than are followed: the rest goes as it is.
 func TestManyFlows(t *testing.T) {
 	h := mbuf.NewHeap(400, mbuf.DefaultDataRoom)
-	var c Coalescer
+	c := Coalescer{Believe: true}
 	var pkts []*mbuf.Mbuf
 	for i := range 2 {
 		for f := range 100 {
@@ -471,7 +471,7 @@ func TestManyFlows(t *testing.T) {
 func TestCoalesceAllocatesNothing(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	h := mbuf.NewHeap(400, mbuf.DefaultDataRoom)
-	var c Coalescer
+	c := Coalescer{Believe: true}
 	in := burst(r)
 	for len(in) < 30 {
 		in = append(in, burst(r)...)

@@ -173,7 +173,7 @@ func FuzzCoalesce(f *testing.F) {
 			}
 			in = append(in, a)
 		}
-		var c Coalescer
+		c := Coalescer{Believe: true}
 		together(t, h, &c, in, func([]byte) []int { return []int{room} })
 	})
 }

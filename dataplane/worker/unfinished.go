@@ -298,6 +298,7 @@ func tag(m *mbuf.Mbuf) bool {
 // join puts TCP segments from the fabric together into longer frames, for a VM that
 // takes such: it handles each as one packet.
 func (w *Worker) join(pkts []*mbuf.Mbuf) []*mbuf.Mbuf {
+	w.joiner.Believe = w.ways[w.in].uses.Has(mbuf.ReceiveL4Checksum)
 	n := w.joiner.Coalesce(pkts)
 	if n == len(pkts) {
 		return pkts
