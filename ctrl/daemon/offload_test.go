@@ -43,10 +43,10 @@ func TestO23Wanted(t *testing.T) {
 		{policy.VM, policy.OffloadsOf(policy.MultiSegment), mbuf.SendL4Checksum | mbuf.ReceiveL4Checksum},
 		{policy.VM, policy.OffloadsOf(policy.RxChecksum), mbuf.SendL4Checksum | mbuf.SendTSO | mbuf.SendSegments},
 		{policy.VM, policy.OffloadsOf(policy.GRETSO, policy.OuterChecksum, policy.VLANTag), mbuf.SendL4Checksum | mbuf.SendTSO | mbuf.SendSegments | mbuf.ReceiveL4Checksum | mbuf.ReceiveLarge | mbuf.ReceiveSegments},
-		{policy.Uplink, 0, mbuf.AllOffloads &^ mbuf.SendVLAN},
-		{policy.Uplink, policy.OffloadsOf(policy.GRETSO), mbuf.AllOffloads &^ (mbuf.SendVLAN | mbuf.SendGRETSO)},
-		{policy.Uplink, policy.OffloadsOf(policy.OuterChecksum), mbuf.AllOffloads &^ (mbuf.SendVLAN | mbuf.SendGRETSO | mbuf.SendOuterChecksum)},
-		{policy.Uplink, policy.OffloadsOf(policy.TxChecksum, policy.VLANTag), mbuf.SendOuterChecksum | mbuf.ReceiveIPv4Checksum | mbuf.ReceiveL4Checksum | mbuf.ReceiveOuterChecksum | mbuf.ReceiveLarge | mbuf.ReceiveSegments},
+		{policy.Uplink, 0, mbuf.AllOffloads &^ (mbuf.SendVLAN | mbuf.ReceiveIPv4Checksum)},
+		{policy.Uplink, policy.OffloadsOf(policy.GRETSO), mbuf.AllOffloads &^ (mbuf.SendVLAN | mbuf.ReceiveIPv4Checksum | mbuf.SendGRETSO)},
+		{policy.Uplink, policy.OffloadsOf(policy.OuterChecksum), mbuf.AllOffloads &^ (mbuf.SendVLAN | mbuf.ReceiveIPv4Checksum | mbuf.SendGRETSO | mbuf.SendOuterChecksum)},
+		{policy.Uplink, policy.OffloadsOf(policy.TxChecksum, policy.VLANTag), mbuf.SendOuterChecksum | mbuf.ReceiveL4Checksum | mbuf.ReceiveOuterChecksum | mbuf.ReceiveLarge | mbuf.ReceiveSegments},
 	} {
 		if got := port.Usable(wanted(&policy.Port{Role: c.role, NoOffload: c.no})); got != c.want {
 			t.Errorf("%v without %b: %b, want %b", c.role, c.no, got, c.want)
