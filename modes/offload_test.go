@@ -696,7 +696,7 @@ func TestL15_O28ToVMOfThisHost(t *testing.T) {
 			if whole && len(got) != 1 || !whole && len(got) != max(1, (c.payload+c.size-1)/c.size) {
 				t.Errorf("%b, %+v: %d frames", takes, c, len(got))
 			}
-			if asks := got[0].notes.Flags&mbuf.TxMask != 0; asks != (whole && takes.Has(mbuf.SendL4Checksum)) {
+			if asks := got[0].notes.Flags&mbuf.TxMask != 0; asks != takes.Has(mbuf.SendL4Checksum) {
 				t.Errorf("%b, %+v: flags %#x", takes, c, got[0].notes.Flags)
 			}
 			if asked := got[0].notes.Flags&mbuf.TxIPChecksum != 0; asked && !takes.Has(mbuf.SendIPv4Checksum) {
@@ -1411,10 +1411,16 @@ func TestO31_R22PutTogetherForTheVM(t *testing.T) {
 			r.balance(0)
 			continue
 		}
+		if takes.Has(mbuf.SendIPv4Checksum) != (got[0].notes.Flags&mbuf.TxIPChecksum != 0) {
+			t.Errorf("%b: flags %#x", takes, got[0].notes.Flags)
+		}
+		if got[0].notes.Flags&mbuf.TxIPChecksum != 0 {
+			mend(got[0].frame)
+		}
 		if len(got) != 1 || !bytes.Equal(got[0].frame, u.frame) {
 			t.Fatalf("%b: %d frames\n got %x\nwant %x", takes, len(got), got[0].frame[:80], u.frame[:80])
 		}
-		if n := got[0].notes; n.Flags&mbuf.TxMask != mbuf.TxTCPSegment|mbuf.TxTCPChecksum|mbuf.TxIPv4 || n.Lengths.SegmentSize != 1400 {
+		if n := got[0].notes; n.Flags&mbuf.TxMask&^mbuf.TxIPChecksum != mbuf.TxTCPSegment|mbuf.TxTCPChecksum|mbuf.TxIPv4 || n.Lengths.SegmentSize != 1400 {
 			t.Errorf("%b: %+v", takes, n)
 		}
 		r.balance(0)

@@ -24,8 +24,8 @@ var offloads = []struct {
 }{
 	{mbuf.SendL4Checksum, policy.TxChecksum, "send: TCP and UDP checksums", true, true,
 		"computed for frames whose VM left them out", ""},
-	{mbuf.SendIPv4Checksum, policy.TxChecksum, "send: IPv4 header checksum", true, false,
-		"updated where the header changes", "a frame for a VM has it"},
+	{mbuf.SendIPv4Checksum, policy.TxChecksum, "send: IPv4 header checksum", true, true,
+		"updated where the header changes", ""},
 	{mbuf.SendOuterChecksum, policy.OuterChecksum, "send: outer IPv4 header checksum", true, false,
 		"out of the prepared header, at next to no cost", "frames have no outer header here"},
 	{mbuf.SendTSO, policy.TSO, "send: TCP segmentation", true, true,

@@ -38,11 +38,11 @@ func TestO23Wanted(t *testing.T) {
 		want mbuf.Offloads // of a device that has everything
 	}{
 		{policy.Host, 0, 0},
-		{policy.VM, 0, mbuf.SendL4Checksum | mbuf.SendTSO | mbuf.SendSegments | mbuf.ReceiveL4Checksum | mbuf.ReceiveLarge | mbuf.ReceiveSegments},
-		{policy.VM, policy.OffloadsOf(policy.TSO), mbuf.SendL4Checksum | mbuf.ReceiveL4Checksum},
-		{policy.VM, policy.OffloadsOf(policy.MultiSegment), mbuf.SendL4Checksum | mbuf.ReceiveL4Checksum},
-		{policy.VM, policy.OffloadsOf(policy.RxChecksum), mbuf.SendL4Checksum | mbuf.SendTSO | mbuf.SendSegments},
-		{policy.VM, policy.OffloadsOf(policy.GRETSO, policy.OuterChecksum, policy.VLANTag), mbuf.SendL4Checksum | mbuf.SendTSO | mbuf.SendSegments | mbuf.ReceiveL4Checksum | mbuf.ReceiveLarge | mbuf.ReceiveSegments},
+		{policy.VM, 0, mbuf.SendIPv4Checksum | mbuf.SendL4Checksum | mbuf.SendTSO | mbuf.SendSegments | mbuf.ReceiveL4Checksum | mbuf.ReceiveLarge | mbuf.ReceiveSegments},
+		{policy.VM, policy.OffloadsOf(policy.TSO), mbuf.SendIPv4Checksum | mbuf.SendL4Checksum | mbuf.ReceiveL4Checksum},
+		{policy.VM, policy.OffloadsOf(policy.MultiSegment), mbuf.SendIPv4Checksum | mbuf.SendL4Checksum | mbuf.ReceiveL4Checksum},
+		{policy.VM, policy.OffloadsOf(policy.RxChecksum), mbuf.SendIPv4Checksum | mbuf.SendL4Checksum | mbuf.SendTSO | mbuf.SendSegments},
+		{policy.VM, policy.OffloadsOf(policy.GRETSO, policy.OuterChecksum, policy.VLANTag), mbuf.SendIPv4Checksum | mbuf.SendL4Checksum | mbuf.SendTSO | mbuf.SendSegments | mbuf.ReceiveL4Checksum | mbuf.ReceiveLarge | mbuf.ReceiveSegments},
 		{policy.Uplink, 0, mbuf.AllOffloads &^ (mbuf.SendVLAN | mbuf.ReceiveIPv4Checksum)},
 		{policy.Uplink, policy.OffloadsOf(policy.GRETSO), mbuf.AllOffloads &^ (mbuf.SendVLAN | mbuf.ReceiveIPv4Checksum | mbuf.SendGRETSO)},
 		{policy.Uplink, policy.OffloadsOf(policy.OuterChecksum), mbuf.AllOffloads &^ (mbuf.SendVLAN | mbuf.ReceiveIPv4Checksum | mbuf.SendGRETSO | mbuf.SendOuterChecksum)},

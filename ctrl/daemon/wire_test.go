@@ -232,7 +232,7 @@ func TestO24_O28_R22_R23Wire(t *testing.T) {
 					if ip := packet.IPv4(f[14:]); !left && packet.Checksum(f[34:], packet.PseudoHeader4(ip.Src4(), ip.Dst4(), packet.ProtoTCP, uint16(len(f)-34))) != 0 {
 						t.Errorf("TCP checksum of %x", f[:54])
 					}
-					if len(arrived) > 1 && left {
+					if c.mode == policy.NVGRE && len(arrived) > 1 && left {
 						t.Errorf("a segment's checksum is left out: flags %#x", m.Flags())
 					}
 					data = append(data, f[54:]...)

@@ -43,7 +43,8 @@ type flow struct {
 
 // Coalesce moves what is left of pkts to its front and returns how much that is. A
 // frame that grew is where its first segment was, of several segments, with flags
-// for the guest's virtio header; the others are as before, but for padding. Verdicts on
+// for the guest's virtio header; the others are as before, but for padding. Frames whose
+// checksum is left to the guest's card (Delegate) are taken as well. Verdicts on
 // checksums in the frames' flags, if they are to be believed, must be about the frames as
 // they are, not about an outer header that was taken off (O31); without one, what is put
 // together is checked first, so that nothing that is broken gets into a frame that a
@@ -119,7 +120,7 @@ func sameFlow(a []byte, la *packet.Layout, b []byte, lb *packet.Layout) bool {
 // with others: more than data of TCP, or not all there.
 func (f *flow) begin(m *mbuf.Mbuf) bool {
 	l, b := &f.l, m.Data()
-	const foreign = mbuf.RxLRO | mbuf.TxMask // a frame of this host's, or a long one
+	const foreign = mbuf.RxLRO | mbuf.TxMask&^(mbuf.TxTCPChecksum|mbuf.TxIPv4|mbuf.TxIPv6) // more than a checksum is left to do
 	if m.Shared() || m.Flags()&foreign != 0 || l.Tags != 0 {
 		return false
 	}

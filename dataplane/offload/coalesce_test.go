@@ -15,7 +15,7 @@ import (
 // data is something to send that coalescing can restore: plain data, untagged.
 func data(r *rand.Rand) *sent {
 	s := anything(r)
-	s.Outer, s.Tag, s.UDP, s.IPOptions, s.Extension = 0, false, false, nil, nil
+	s.Tag, s.UDP, s.IPOptions, s.Extension = false, false, nil, nil
 	s.Flags &^= packet.TCPFin | packet.TCPCwr
 	s.TOS &= 0xfc
 	return s
@@ -30,7 +30,7 @@ func TestO27CutAndPutTogether(t *testing.T) {
 		s := data(r)
 		m := h.Packet(s.whole(), splits(r, 120, room)...)
 		l := s.layout(t, m)
-		frames, reason := sg.Segment(h, m, &l, 0, s.pending())
+		frames, reason := sg.Segment(h, m, &l, s.pending(), Nothing)
 		if reason != count.Kept {
 			t.Fatalf("%v: %v", s, reason)
 		}
@@ -66,7 +66,8 @@ func TestO27CutAndPutTogether(t *testing.T) {
 	}
 }
 
-// arrived is a frame of a burst, with what the device says of it.
+// arrived is a frame of a burst, with what the device says of it; delegated, it comes
+// without its checksum.
 type arrived struct {
 	frame []byte
 	flags uint64
@@ -84,18 +85,37 @@ func mend(b []byte) {
 		ip.SetChecksum(0)
 		ip.SetChecksum(^slowSum(ip[:ip.HeaderLen()]))
 	}
-	if l.L4 != 0 && l.Proto == packet.ProtoTCP {
-		l4 := b[l.L4:l.End]
-		packet.TCP(l4).SetChecksum(0)
-		var pseudo []byte
-		if l.EtherType == packet.EtherTypeIPv4 {
-			pseudo = append(pseudo, b[l.L3+12:l.L3+20]...)
-		} else {
-			pseudo = append(pseudo, b[l.L3+8:l.L3+40]...)
-		}
-		pseudo = binary.BigEndian.AppendUint32(pseudo, uint32(len(l4)))
-		packet.TCP(l4).SetChecksum(^slowSum(append(pseudo, 0, 6), l4))
+	finish(b)
+}
+
+// finish makes the checksum of TCP right, whatever it was.
+func finish(b []byte) {
+	if tcp, seed := seedOf(b); tcp != nil {
+		tcp.SetChecksum(seed)
+		tcp.SetChecksum(^slowSum(tcp))
 	}
+}
+
+// unfinish undoes it: what is left is the sum of the pseudo-header.
+func unfinish(b []byte) {
+	if tcp, seed := seedOf(b); tcp != nil {
+		tcp.SetChecksum(seed)
+	}
+}
+
+// seedOf is the TCP packet of a frame, nil if there is none, and the sum of its
+// pseudo-header.
+func seedOf(b []byte) (tcp packet.TCP, seed uint16) {
+	var l packet.Layout
+	if packet.Parse(b, &l) != packet.OK || l.L4 == 0 || l.Proto != packet.ProtoTCP {
+		return nil, 0
+	}
+	tcp = packet.TCP(b[l.L4:l.End])
+	pseudo := bytes.Clone(b[l.L3+8 : l.L3+40])
+	if l.EtherType == packet.EtherTypeIPv4 {
+		pseudo = bytes.Clone(b[l.L3+12 : l.L3+20])
+	}
+	return tcp, slowSum(append(binary.BigEndian.AppendUint32(pseudo, uint32(len(tcp))), 0, 6))
 }
 
 // oddities are what may happen to one segment of a flow; each leaves a frame that a
@@ -286,9 +306,9 @@ func slowGroups(in []arrived) map[string][]int {
 		if a.flags&mbuf.RxL4ChecksumMask == 0 {
 			c := bytes.Clone(b)
 			mend(c)
-			sound = bytes.Equal(c[l.L4:], b[l.L4:])
+			sound = bytes.Equal(c[l.L4:], b[l.L4:]) || a.flags&mbuf.TxTCPChecksum != 0
 		}
-		plain := a.flags&(mbuf.RxLRO|mbuf.TxMask) == 0 && !a.share && l.Tags == 0 &&
+		plain := a.flags&mbuf.RxLRO == 0 && !a.share && l.Tags == 0 &&
 			tcp.Flags()&^(packet.TCPPsh|packet.TCPEce) == packet.TCPAck && tcp.HeaderLen() >= 20 && size > 0 &&
 			(l.EtherType == packet.EtherTypeIPv4 && l.L4-l.L3 == 20 || l.EtherType == packet.EtherTypeIPv6 && l.L4-l.L3 == 40)
 		broken := !sound || !ipSound
@@ -330,8 +350,15 @@ func together(t *testing.T, h *mbuf.Heap, c *Coalescer, in []arrived, sizes func
 	var pkts []*mbuf.Mbuf
 	for _, a := range in {
 		n := name(a.frame)
-		want[n] = append(want[n], netto(a.frame))
-		m := h.Packet(a.frame, sizes(a.frame)...)
+		frame := bytes.Clone(a.frame)
+		if a.flags&mbuf.TxTCPChecksum != 0 {
+			finish(frame)
+		}
+		want[n] = append(want[n], netto(frame))
+		if a.flags&mbuf.TxTCPChecksum != 0 {
+			unfinish(frame)
+		}
+		m := h.Packet(frame, sizes(frame)...)
 		m.SetFlags(a.flags)
 		if a.share {
 			m.Share(1)
@@ -348,6 +375,9 @@ func together(t *testing.T, h *mbuf.Heap, c *Coalescer, in []arrived, sizes func
 			t.Fatalf("%d bytes, says %d", len(b), m.Len())
 		}
 		if m.Flags()&mbuf.TxTCPSegment == 0 || m.Segments() == 1 {
+			if m.Flags()&mbuf.TxTCPChecksum != 0 {
+				finish(b)
+			}
 			got[n] = append(got[n], netto(b))
 			groups[n] = append(groups[n], 1)
 			continue
@@ -356,7 +386,7 @@ func together(t *testing.T, h *mbuf.Heap, c *Coalescer, in []arrived, sizes func
 		packet.ParseHead(m.Data(), m.Len(), &l)
 		p := Pending{TCPSegments, m.TxOffload().SegmentSize}
 		m.SetFlags(0)
-		frames, reason := sg.Segment(h, m, &l, 0, p)
+		frames, reason := sg.Segment(h, m, &l, p, Nothing)
 		if reason != count.Kept {
 			t.Fatalf("%v: %x", reason, b)
 		}

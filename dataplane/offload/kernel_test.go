@@ -101,7 +101,7 @@ func TestO9AgainstLinux(t *testing.T) {
 	compared := 0
 	for compared < 400 {
 		s := anything(r)
-		s.Outer, s.Tag = 0, false
+		s.Tag = false
 		s.Size = 200 + r.IntN(1200)
 		if s.UDP {
 			s.Size &^= 7 // Linux believes its guests that it is
@@ -111,7 +111,7 @@ func TestO9AgainstLinux(t *testing.T) {
 		}
 		m := h.Packet(s.whole(), room)
 		l := s.layout(t, m)
-		frames, reason := sg.Segment(h, m, &l, 0, s.pending())
+		frames, reason := sg.Segment(h, m, &l, s.pending(), Nothing)
 		if reason != count.Kept {
 			t.Fatalf("%v: %v", s, reason)
 		}

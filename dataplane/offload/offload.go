@@ -2,9 +2,9 @@
 // no card will do: transport checksums (Finish), cutting (Segmenter), and, towards
 // a guest that takes long frames, putting together (Coalescer).
 //
-//	frame of a VM ──► Read ──► Pending ─┬─► Delegate ──► the device does it
-//	                                    ├─► Fit ──► mode.Egress ──► Segmenter ──► frames on the wire
-//	                                    └─► Finish ──► the same frame
+//	frame of a VM ──► Read ──► Pending ──► Fit ─┬─► Delegate ──► the device does it
+//	                                            ├─► Segmenter ──► frames that fit
+//	                                            └─► Finish ──► the same frame
 //	frames for a VM ──► Coalescer ──► one long frame, with what Delegate says
 //
 // What virtio calls a frame with its checksum still to be done has in the checksum
@@ -164,39 +164,34 @@ func Plain(frame []byte, l *packet.Layout) bool {
 	return length >= packet.TCPLen && int(l.L4)+length <= int(l.End)
 }
 
-// Delegate leaves what is pending to the device (O28): it sets the flags and lengths
-// of a Plain frame without outer header.
+// Delegate leaves what is pending, a checksum or the cutting of TCP, to the device (O28):
+// it sets the flags and lengths of a Plain frame without outer header.
 func Delegate(m *mbuf.Mbuf, l *packet.Layout, p Pending) {
-	flags := m.Flags() & mbuf.TxVLAN
-	if p.Kind == Nothing {
-		m.SetFlags(flags)
-		return
+	flags := mbuf.TxIPv4
+	if l.EtherType == packet.EtherTypeIPv6 {
+		flags = mbuf.TxIPv6
 	}
-	o := mbuf.TxOffload{L2Len: uint8(l.L3), L3Len: l.L4 - l.L3}
+	o := mbuf.TxOffload{L2Len: uint8(l.L3), L3Len: l.L4 - l.L3, L4Len: packet.UDPLen}
 	if l.Proto == packet.ProtoTCP {
 		flags |= mbuf.TxTCPChecksum
 		o.L4Len = uint8(packet.TCP(m.Data()[l.L4:]).HeaderLen())
 	} else {
 		flags |= mbuf.TxUDPChecksum
-		o.L4Len = packet.UDPLen
 	}
-	if l.EtherType == packet.EtherTypeIPv4 {
-		flags |= mbuf.TxIPv4
-	} else {
-		flags |= mbuf.TxIPv6
-	}
-	switch p.Kind {
-	case TCPSegments:
+	if p.Kind == TCPSegments {
 		flags |= mbuf.TxTCPSegment
-	case UDPFragments:
-		flags |= mbuf.TxUDPSegment
-	}
-	if p.Kind != Checksum {
 		o.SegmentSize = p.Size
-		if l.EtherType == packet.EtherTypeIPv4 {
-			flags |= mbuf.TxIPChecksum // of every piece
-		}
 	}
 	m.SetTxOffload(o)
 	m.SetFlags(flags)
+}
+
+// DelegateHeader leaves the checksums of the IPv4 headers of what a device cuts to it too:
+// network cards want that, virtio's do not know it (O22). m was delegated.
+func DelegateHeader(m *mbuf.Mbuf) {
+	const cut4 = mbuf.TxTCPSegment | mbuf.TxIPv4
+	if m.Flags()&cut4 == cut4 {
+		m.SetFlags(m.Flags() | mbuf.TxIPChecksum)
+		packet.IPv4(m.Data()[m.TxOffload().L2Len:]).SetChecksum(0)
+	}
 }

@@ -77,7 +77,7 @@ func TestR23Finish(t *testing.T) {
 		s.Size = 1 << 20
 		b := s.whole()
 		padding := 0
-		if r.IntN(4) == 0 && s.Outer == 0 {
+		if r.IntN(4) == 0 {
 			padding = 1 + r.IntN(20)
 			b = append(b, fill(r, padding)...)
 		}
@@ -87,7 +87,7 @@ func TestR23Finish(t *testing.T) {
 		}
 		l := s.layout(t, m)
 		m.SetFlags(mbuf.RxL4ChecksumNone | mbuf.RxLRO | mbuf.RxIPChecksumGood)
-		Finish(m, &l, s.outerLen())
+		Finish(m, &l)
 		got, want := m.AppendTo(nil), s.piece(0)
 		if !bytes.Equal(got[:len(got)-padding], want) || !bytes.Equal(got[len(want):], b[len(want):]) {
 			t.Fatalf("%v\n got %x\nwant %x", s, got, want)
@@ -119,7 +119,7 @@ func TestR23Zero(t *testing.T) {
 			h := mbuf.NewHeap(10, mbuf.DefaultDataRoom)
 			m := h.Packet(s.whole(), room)
 			l := s.layout(t, m)
-			Finish(m, &l, 0)
+			Finish(m, &l)
 			want := uint16(0)
 			if udp {
 				want = 0xffff
@@ -132,7 +132,7 @@ func TestR23Zero(t *testing.T) {
 			}
 			s.Size = 1000
 			m = h.Packet(s.whole(), room)
-			frames, reason := NewSegmenter(0).Segment(h, m, &l, 0, s.pending())
+			frames, reason := NewSegmenter(0).Segment(h, m, &l, s.pending(), Nothing)
 			if reason != count.Kept {
 				t.Fatal(reason)
 			}
@@ -153,7 +153,7 @@ func TestR23Seed(t *testing.T) {
 	h := mbuf.NewHeap(100, mbuf.DefaultDataRoom)
 	for range 300 {
 		s := anything(r)
-		s.Outer, s.Extension = 0, nil // with a routing header only the sender knows
+		s.Extension = nil // with a routing header only the sender knows
 		m := h.Packet(s.whole(), room)
 		l := s.layout(t, m)
 		l4 := s.udp()
@@ -177,22 +177,19 @@ func TestO28Delegate(t *testing.T) {
 		flags uint64
 		tx    mbuf.TxOffload
 	}{
-		{"nothing", sent{}, Nothing, 0, mbuf.TxOffload{}},
 		{"checksum", sent{}, Checksum, mbuf.TxIPv4 | mbuf.TxTCPChecksum, mbuf.TxOffload{L2Len: 14, L3Len: 20, L4Len: 20}},
 		{"UDP checksum, IPv6", sent{V6: true, UDP: true}, Checksum, mbuf.TxIPv6 | mbuf.TxUDPChecksum, mbuf.TxOffload{L2Len: 14, L3Len: 40, L4Len: 8}},
-		{"TSO", sent{TCPOptions: timestamps, Size: 1448}, TCPSegments, mbuf.TxIPv4 | mbuf.TxTCPChecksum | mbuf.TxTCPSegment | mbuf.TxIPChecksum,
+		{"TSO", sent{TCPOptions: timestamps, Size: 1448}, TCPSegments, mbuf.TxIPv4 | mbuf.TxTCPChecksum | mbuf.TxTCPSegment,
 			mbuf.TxOffload{L2Len: 14, L3Len: 20, L4Len: 32, SegmentSize: 1448}},
 		{"TSO, IPv6, tagged", sent{V6: true, Tag: true, Size: 1428}, TCPSegments, mbuf.TxIPv6 | mbuf.TxTCPChecksum | mbuf.TxTCPSegment,
 			mbuf.TxOffload{L2Len: 18, L3Len: 40, L4Len: 20, SegmentSize: 1428}},
-		{"UFO", sent{UDP: true, Size: 1480}, UDPFragments, mbuf.TxIPv4 | mbuf.TxUDPChecksum | mbuf.TxUDPSegment | mbuf.TxIPChecksum,
-			mbuf.TxOffload{L2Len: 14, L3Len: 20, L4Len: 8, SegmentSize: 1480}},
 	} {
 		h := mbuf.NewHeap(10, mbuf.DefaultDataRoom)
 		tt.s.Payload = make([]byte, 3000)
 		m := h.Packet(tt.s.whole(), room)
 		l := tt.s.layout(t, m)
-		m.SetFlags(mbuf.TxVLAN | mbuf.RxLRO | mbuf.RxL4ChecksumNone)
-		if Delegate(m, &l, Pending{tt.kind, uint16(tt.s.Size)}); m.Flags() != tt.flags|mbuf.TxVLAN || m.TxOffload() != tt.tx {
+		m.SetFlags(mbuf.RxLRO | mbuf.RxL4ChecksumNone)
+		if Delegate(m, &l, Pending{tt.kind, uint16(tt.s.Size)}); m.Flags() != tt.flags || m.TxOffload() != tt.tx {
 			t.Errorf("%s: flags %#x, %+v; want %#x, %+v", tt.name, m.Flags(), m.TxOffload(), tt.flags, tt.tx)
 		}
 	}
@@ -260,7 +257,7 @@ func TestFinishAllocatesNothing(t *testing.T) {
 		p, _ := Read(m, &l)
 		p.Fit(m.Data(), &l, 1458)
 		Delegate(m, &l, p)
-		Finish(m, &l, 0)
+		Finish(m, &l)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

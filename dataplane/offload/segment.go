@@ -1,8 +1,6 @@
 package offload
 
 import (
-	"encoding/binary"
-
 	"paca/dataplane/count"
 	"paca/dataplane/mbuf"
 	"paca/dataplane/packet"
@@ -29,34 +27,30 @@ type Segmenter struct {
 func NewSegmenter(seed uint32) *Segmenter { return &Segmenter{ident: seed} }
 
 // Segment makes what p wants of the packet that l describes, that Read accepted and
-// perhaps Fit made smaller, outer bytes into m
-// (0: without outer header; else those that modes/nvgre put in front), and returns
-// the frames in the order in which they must be sent; they are valid until the next
-// call. If there was nothing to cut, the one frame is m itself, finished. If there
-// was, m is as before and the caller's to free, and everything is in buffers of
-// their own: nothing is shared. With a reason there are no frames, and m is as
+// perhaps Fit made smaller, and returns the frames in the order in which they must be
+// sent; they are valid until the next call. If there was nothing to cut, the one frame is
+// m itself. If there was, m is as before and the caller's to free, and everything is in
+// buffers of their own: nothing is shared. With a reason there are no frames, and m is as
 // before.
 //
-// Where the device shall complete the checksums, m's flags ask it for that; then
-// they are not computed here, and each segment has the flags and lengths of m but
-// for what is done. Checksums of IP headers are always right.
+// rest is what remains to be done for each frame: Nothing, or Checksum for TCP segments
+// whose device completes that.
 //
-//	outer Ethernet │ IP │ GRE │ Ethernet │ IP │ TCP │ payload......................
-//	                 │                     │    │     ├── size ──┼── size ──┼─ rest ─┤
-//	          length, ID +1         length, ID +1
-//	             (O9)                  (O9)     │
-//	                                 sequence number, FIN and PSH on the last,
-//	                                 CWR on the first
-func (s *Segmenter) Segment(pool port.Pool, m *mbuf.Mbuf, l *packet.Layout, outer int, p Pending) ([]*mbuf.Mbuf, count.Reason) {
+//	Ethernet │ IP │ TCP │ payload......................
+//	            │    │     ├── size ──┼── size ──┼─ rest ─┤
+//	  length, ID +1  │
+//	      (O9)       │
+//	            sequence number, FIN and PSH on the last,
+//	            CWR on the first
+func (s *Segmenter) Segment(pool port.Pool, m *mbuf.Mbuf, l *packet.Layout, p Pending, rest Kind) ([]*mbuf.Mbuf, count.Reason) {
 	var c cut
-	reason := c.measure(m, l, outer, p)
+	reason := c.measure(m, l, p)
 	switch {
 	case reason != count.Kept:
 		return nil, reason
-	case c.n <= 1 && m.Segments() == 1 || p.Kind <= Checksum:
-		m.SetFlags(m.Flags() &^ (mbuf.TxTCPSegment | mbuf.TxUDPSegment))
-		if p.Kind != Nothing && m.Flags()&mbuf.TxL4Mask == 0 {
-			Finish(m, l, outer)
+	case c.n <= 1 && m.Segments() == 1:
+		if rest == Nothing {
+			Finish(m, l)
 		}
 		s.bufs[0] = m
 		return s.bufs[:1], count.Kept
@@ -66,8 +60,9 @@ func (s *Segmenter) Segment(pool port.Pool, m *mbuf.Mbuf, l *packet.Layout, oute
 	if !s.alloc(pool, &c) {
 		return nil, count.NoBuffer
 	}
+	c.net.find(m.Data(), l)
 	if p.Kind == TCPSegments {
-		s.tcp(&c)
+		s.tcp(&c, rest)
 	} else {
 		s.udp(&c)
 	}
@@ -78,26 +73,22 @@ func (s *Segmenter) Segment(pool port.Pool, m *mbuf.Mbuf, l *packet.Layout, oute
 type cut struct {
 	m       *mbuf.Mbuf
 	l       *packet.Layout
-	outer   int
 	headers int // length of all that each piece begins with, of m
 	insert  int // and of what comes behind that: an IPv6 fragment header
 	payload int // in all
 	size    int // of the payload of each piece but the last
 	n       int // pieces
 	per     int // buffers of each piece but the last
-	flags   uint64
-	tx      mbuf.TxOffload
-
-	net [2]network // inner, outer
-	end int        // of the packet, from the start of m
+	end     int // of the packet, from the start of m
+	net     network
 }
 
 // measure finds what there is to do.
-func (c *cut) measure(m *mbuf.Mbuf, l *packet.Layout, outer int, p Pending) count.Reason {
-	frame := m.Data()[outer:]
-	c.m, c.l, c.outer = m, l, outer
-	c.end = outer + end(frame, l)
-	c.headers = outer + int(l.L4)
+func (c *cut) measure(m *mbuf.Mbuf, l *packet.Layout, p Pending) count.Reason {
+	frame := m.Data()
+	c.m, c.l = m, l
+	c.end = end(frame, l)
+	c.headers = int(l.L4)
 	c.size = int(p.Size)
 	switch p.Kind {
 	case TCPSegments:
@@ -120,6 +111,7 @@ func (c *cut) measure(m *mbuf.Mbuf, l *packet.Layout, outer int, p Pending) coun
 			return count.GSOUnsupported
 		}
 	default:
+		c.n = 1
 		return count.Kept
 	}
 	c.payload = c.end - c.headers
@@ -149,17 +141,17 @@ func (s *Segmenter) alloc(pool port.Pool, c *cut) bool {
 }
 
 // piece fills the buffers of piece i with headers as they are in m, and payload; it
-// returns the former, and the sum of the latter, unless that is the device's.
-func (s *Segmenter) piece(c *cut, i int, r *reader) (d []byte, payload int, sum uint32) {
+// returns the former, and the sum of the latter if that is wanted.
+func (s *Segmenter) piece(c *cut, i int, r *reader, want bool) (d []byte, payload int, sum uint32) {
 	out := s.bufs[i]
 	payload = min(c.size, c.payload-i*c.size)
 	n := min(payload, out.Tailroom()-c.headers-c.insert)
 	d = out.Append(c.headers + c.insert + n)
 	copy(d, c.m.Data()[:c.headers])
-	if c.flags&mbuf.TxL4Mask != 0 {
-		r.copy(d[c.headers+c.insert:])
-	} else {
+	if want {
 		sum = r.copySum(d[c.headers+c.insert:])
+	} else {
+		r.copy(d[c.headers+c.insert:])
 	}
 	for at, more := n, c.n+i*(c.per-1); at < payload; more++ {
 		next := s.bufs[more]
@@ -168,17 +160,13 @@ func (s *Segmenter) piece(c *cut, i int, r *reader) (d []byte, payload int, sum 
 		at += len(b)
 		out.Join(next)
 	}
-	out.SetFlags(c.flags)
-	out.SetTxOffload(c.tx)
-	out.SetVLANTCI(c.m.VLANTCI())
 	return d[:c.headers+c.insert], payload, sum
 }
 
 // tcp makes the segments.
-func (s *Segmenter) tcp(c *cut) {
-	c.delegated()
+func (s *Segmenter) tcp(c *cut, rest Kind) {
 	frame := c.m.Data()
-	l4 := c.outer + int(c.l.L4)
+	l4 := int(c.l.L4)
 	header := packet.TCP(frame[l4:c.headers])
 	seq, flags := header.Seq(), header.Flags()
 	length := c.headers - l4
@@ -189,12 +177,10 @@ func (s *Segmenter) tcp(c *cut) {
 	base := sumOf(header) + uint32(^uint16(seq>>16)) + uint32(^uint16(seq)) + uint32(^uint16(flags)) + uint32(^header.Checksum()) + pseudo
 	base = uint32(fold(base))
 
-	c.networks()
 	r := readFrom(c.m, c.headers)
 	for i := range c.n {
-		d, payload, sum := s.piece(c, i, &r)
-		c.net[0].write(d, c.headers+payload, uint16(i), c.net[0].fragment)
-		c.net[1].write(d, c.headers+payload, uint16(i), c.net[1].fragment)
+		d, payload, sum := s.piece(c, i, &r, rest == Nothing)
+		c.net.write(d, c.headers+payload, c.net.id+uint16(i), c.net.fragment)
 		f := flags
 		if i > 0 {
 			f &^= packet.TCPCwr
@@ -205,10 +191,10 @@ func (s *Segmenter) tcp(c *cut) {
 		tcp := packet.TCP(d[l4:])
 		tcp.SetSeq(seq)
 		tcp.SetFlags(f)
-		if c.flags&mbuf.TxL4Mask != 0 {
-			tcp.SetChecksum(fold(pseudo + uint32(length+payload)))
-		} else {
+		if rest == Nothing {
 			tcp.SetChecksum(^fold(base + seq>>16 + seq&0xffff + uint32(f) + uint32(length+payload) + sum))
+		} else {
+			tcp.SetChecksum(fold(pseudo + uint32(length+payload)))
 		}
 		seq += uint32(payload)
 	}
@@ -216,26 +202,22 @@ func (s *Segmenter) tcp(c *cut) {
 
 // udp makes the fragments. The checksum, in the first of them, is of all.
 func (s *Segmenter) udp(c *cut) {
-	c.flags = c.m.Flags() & mbuf.TxVLAN
-	c.networks()
-	v6 := c.l.EtherType == packet.EtherTypeIPv6
 	r := readFrom(c.m, c.headers)
 	var first []byte
 	var total uint32
 	for i := range c.n {
-		d, payload, sum := s.piece(c, i, &r)
+		d, payload, sum := s.piece(c, i, &r, true)
 		total += uint32(fold(sum)) // pieces begin at even offsets
 		fragment := uint16(i * c.size / 8)
 		if i < c.n-1 {
 			fragment |= packet.IPv4MoreFragments
 		}
 		if c.n == 1 {
-			fragment = c.net[0].fragment
+			fragment = c.net.fragment
 		}
-		c.net[0].write(d, c.headers+c.insert+payload, 0, fragment)
-		c.net[1].write(d, c.headers+c.insert+payload, uint16(i), c.net[1].fragment)
+		c.net.write(d, c.headers+c.insert+payload, c.net.id, fragment)
 		if c.insert > 0 {
-			packet.IPv6(d[c.net[0].at:]).SetNextHeader(packet.ProtoFragment)
+			packet.IPv6(d[c.l.L3:]).SetNextHeader(packet.ProtoFragment)
 			packet.IPv6Fragment(d[c.headers:]).Encode(packet.IPv6FragmentFields{
 				NextHeader: packet.ProtoUDP, Offset: i * c.size, More: i < c.n-1, ID: s.ident,
 			})
@@ -244,7 +226,7 @@ func (s *Segmenter) udp(c *cut) {
 			first = s.bufs[0].Data()[c.headers+c.insert:]
 		}
 	}
-	if v6 {
+	if c.insert > 0 {
 		s.ident++
 	}
 	sum := ^fold(total)
@@ -254,19 +236,7 @@ func (s *Segmenter) udp(c *cut) {
 	packet.UDP(first).SetChecksum(sum)
 }
 
-// delegated finds what each segment still asks of the device.
-func (c *cut) delegated() {
-	const done = mbuf.TxTCPSegment | mbuf.TxUDPSegment | mbuf.TxIPChecksum | mbuf.TxOuterIPChecksum
-	c.flags = c.m.Flags() & mbuf.TxMask &^ done
-	if c.flags&mbuf.TxL4Mask == 0 {
-		c.flags &= mbuf.TxVLAN
-		return
-	}
-	c.tx = c.m.TxOffload()
-	c.tx.SegmentSize = 0
-}
-
-// network is an IP header of which each piece has one of its own.
+// network is the IP header of which each piece has one of its own.
 type network struct {
 	at       int // in the frame
 	v4       bool
@@ -275,51 +245,28 @@ type network struct {
 	fragment uint16 // the word of flags and offset
 }
 
-// networks finds the IP headers. The outer one is that of modes/nvgre, and ends
-// where GRE begins.
-func (c *cut) networks() {
-	frame := c.m.Data()
-	c.net[0].find(frame, c.outer+int(c.l.L3), c.l.EtherType == packet.EtherTypeIPv4)
-	c.net[1] = network{}
-	if c.outer == 0 {
+func (h *network) find(frame []byte, l *packet.Layout) {
+	*h = network{at: int(l.L3), v4: l.EtherType == packet.EtherTypeIPv4}
+	if !h.v4 {
 		return
 	}
-	etherType := packet.Ethernet(frame).EtherType()
-	if etherType == packet.EtherTypeVLAN {
-		etherType = binary.BigEndian.Uint16(frame[packet.EthernetLen+2:])
-	}
-	length := packet.IPv6Len
-	if etherType == packet.EtherTypeIPv4 {
-		length = packet.IPv4Len
-	}
-	c.net[1].find(frame, c.outer-packet.NVGRELen-length, etherType == packet.EtherTypeIPv4)
-}
-
-func (h *network) find(frame []byte, at int, v4 bool) {
-	*h = network{at: at, v4: v4}
-	if !v4 {
-		return
-	}
-	ip := packet.IPv4(frame[at:])
+	ip := packet.IPv4(frame[h.at:])
 	h.id, h.fragment = ip.ID(), ip.Fragment()
 	h.sum = sumOf(ip[:ip.HeaderLen()]) +
 		uint32(^ip.TotalLen()) + uint32(^h.id) + uint32(^h.fragment) + uint32(^ip.Checksum())
 }
 
 // write makes the header in d right for a piece that ends at end: its length, and for
-// IPv4 identification, fragment word and checksum. There is none at 0.
+// IPv4 identification, fragment word and checksum.
 func (h *network) write(d []byte, end int, id, fragment uint16) {
-	switch {
-	case h.at == 0:
-	case h.v4:
-		ip := packet.IPv4(d[h.at:])
-		length := uint16(end - h.at)
-		id += h.id
-		ip.SetTotalLen(length)
-		ip.SetID(id)
-		ip.SetFragment(fragment)
-		ip.SetChecksum(^fold(h.sum + uint32(length) + uint32(id) + uint32(fragment)))
-	default:
+	if !h.v4 {
 		packet.IPv6(d[h.at:]).SetPayloadLen(uint16(end - h.at - packet.IPv6Len))
+		return
 	}
+	ip := packet.IPv4(d[h.at:])
+	length := uint16(end - h.at)
+	ip.SetTotalLen(length)
+	ip.SetID(id)
+	ip.SetFragment(fragment)
+	ip.SetChecksum(^fold(h.sum + uint32(length) + uint32(id) + uint32(fragment)))
 }

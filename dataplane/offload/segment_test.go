@@ -13,8 +13,8 @@ import (
 
 const room = mbuf.DefaultDataRoom - mbuf.Headroom
 
-// longHeaders are the longest that sent makes: IPv6, tagged, in tagged IPv6.
-const longHeaders = 18 + 40 + 8 + 18 + 40 + 24 + 60
+// longHeaders are the longest that sent makes: IPv6, tagged.
+const longHeaders = 18 + 40 + 24 + 60
 
 // check cuts what s says and compares with what s says.
 func check(t *testing.T, h *mbuf.Heap, sg *Segmenter, s *sent, sizes ...int) {
@@ -27,18 +27,18 @@ func check(t *testing.T, h *mbuf.Heap, sg *Segmenter, s *sent, sizes ...int) {
 	}
 	l := s.layout(t, m)
 	ident := sg.ident
-	frames, reason := sg.Segment(h, m, &l, s.outerLen(), s.pending())
+	frames, reason := sg.Segment(h, m, &l, s.pending(), Nothing)
 	if reason != count.Kept || len(frames) != s.pieces() {
 		t.Fatalf("%d frames, %v, want %d of %v", len(frames), reason, s.pieces(), s)
 	}
-	if n := s.pending().Pieces(whole[s.outerLen():], &l); n != len(frames) {
+	if n := s.pending().Pieces(whole, &l); n != len(frames) {
 		t.Fatalf("Pieces says %d, it is %d", n, len(frames))
 	}
 	for i, f := range frames {
 		want := s.piece(i)
 		got := f.AppendTo(nil)
 		if s.V6 && s.UDP && len(frames) > 1 {
-			at := s.outerLen() + int(l.L4) + 4
+			at := int(l.L4) + 4
 			binary.BigEndian.PutUint32(want[at:], ident)
 		}
 		if !bytes.Equal(got, want) {
@@ -64,7 +64,7 @@ func check(t *testing.T, h *mbuf.Heap, sg *Segmenter, s *sent, sizes ...int) {
 	}
 }
 
-// O9, for plain frames and behind outer headers: every segment is what the guest would
+// O9: every segment is what the guest would
 // have sent itself, and gopacket finds every length and checksum right.
 func TestO9Segments(t *testing.T) {
 	r := random(t)
@@ -75,21 +75,16 @@ func TestO9Segments(t *testing.T) {
 	}
 }
 
-// O26: what rte_gso cannot: all of inner and outer IPv4 and IPv6, TCP and UDP, plain
-// and in a VLAN, at 64 KiB.
+// O26: what rte_gso cannot: IPv4 and IPv6, TCP and UDP, at 64 KiB.
 func TestO26EveryFamily(t *testing.T) {
 	r := random(t)
 	h, sg := mbuf.NewHeap(3000, mbuf.DefaultDataRoom), NewSegmenter(1)
-	for _, outer := range []int{0, 4, 6} {
-		for _, v6 := range []bool{false, true} {
-			for _, udp := range []bool{false, true} {
-				for _, tag := range []bool{false, true} {
-					s := &sent{Outer: outer, OuterTag: tag, V6: v6, UDP: udp, Flags: packet.TCPAck | packet.TCPPsh,
-						DF: true, ID: 7, OuterID: 9, TTL: 64, Size: 1400, Payload: fill(r, 65000),
-						TCPOptions: []byte{1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2}}
-					check(t, h, sg, s, room)
-				}
-			}
+	for _, v6 := range []bool{false, true} {
+		for _, udp := range []bool{false, true} {
+			s := &sent{V6: v6, UDP: udp, Flags: packet.TCPAck | packet.TCPPsh,
+				DF: true, ID: 7, TTL: 64, Size: 1400, Payload: fill(r, 65000),
+				TCPOptions: []byte{1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2}}
+			check(t, h, sg, s, room)
 		}
 	}
 }
@@ -97,32 +92,29 @@ func TestO26EveryFamily(t *testing.T) {
 // Flags, sequence numbers and identifications of TestO9Segments once in plain sight.
 func TestO9PlainSight(t *testing.T) {
 	h, sg := mbuf.NewHeap(20, mbuf.DefaultDataRoom), NewSegmenter(1)
-	s := &sent{Outer: 4, OuterID: 0xffff, ID: 0xfffe, Seq: 0xfffffff0, Size: 100, Payload: make([]byte, 250), TTL: 64,
+	s := &sent{ID: 0xfffe, Seq: 0xfffffff0, Size: 100, Payload: make([]byte, 250), TTL: 64,
 		Flags: packet.TCPAck | packet.TCPPsh | packet.TCPFin | packet.TCPCwr | packet.TCPEce}
 	m := h.Packet(s.whole(), room)
 	l := s.layout(t, m)
-	frames, reason := sg.Segment(h, m, &l, 42, s.pending())
+	frames, reason := sg.Segment(h, m, &l, s.pending(), Nothing)
 	if reason != count.Kept || len(frames) != 3 {
 		t.Fatalf("%d frames, %v", len(frames), reason)
 	}
 	const always = packet.TCPAck | packet.TCPEce
 	for i, want := range []struct {
-		outer, inner uint16
-		seq          uint32
-		flags        uint8
-		length       int
+		id     uint16
+		seq    uint32
+		flags  uint8
+		length int
 	}{
-		{0xffff, 0xfffe, 0xfffffff0, always | packet.TCPCwr, 100},
-		{0x0000, 0xffff, 0x00000054, always, 100},
-		{0x0001, 0x0000, 0x000000b8, always | packet.TCPPsh | packet.TCPFin, 50},
+		{0xfffe, 0xfffffff0, always | packet.TCPCwr, 100},
+		{0xffff, 0x00000054, always, 100},
+		{0x0000, 0x000000b8, always | packet.TCPPsh | packet.TCPFin, 50},
 	} {
 		b := frames[i].Data()
-		outer, inner, tcp := packet.IPv4(b[14:]), packet.IPv4(b[56:]), packet.TCP(b[76:])
-		if outer.ID() != want.outer || inner.ID() != want.inner || tcp.Seq() != want.seq || tcp.Flags() != want.flags || len(b) != 96+want.length {
-			t.Errorf("segment %d: identifications %#x, %#x, sequence number %#x, flags %#x, %d bytes", i, outer.ID(), inner.ID(), tcp.Seq(), tcp.Flags(), len(b))
-		}
-		if int(outer.TotalLen()) != len(b)-14 || int(inner.TotalLen()) != len(b)-56 {
-			t.Errorf("segment %d: IP lengths %d, %d", i, outer.TotalLen(), inner.TotalLen())
+		ip, tcp := packet.IPv4(b[14:]), packet.TCP(b[34:])
+		if ip.ID() != want.id || tcp.Seq() != want.seq || tcp.Flags() != want.flags || len(b) != 54+want.length || int(ip.TotalLen()) != len(b)-14 {
+			t.Errorf("segment %d: identification %#x, sequence number %#x, flags %#x, %d bytes, of which the IP header tells %d", i, ip.ID(), tcp.Seq(), tcp.Flags(), len(b), ip.TotalLen())
 		}
 	}
 }
@@ -178,7 +170,7 @@ func TestM12Fit(t *testing.T) {
 		if !ok {
 			continue
 		}
-		frames, reason := NewSegmenter(0).Segment(mbuf.NewHeap(4000, mbuf.DefaultDataRoom), m, &l, 0, p)
+		frames, reason := NewSegmenter(0).Segment(mbuf.NewHeap(4000, mbuf.DefaultDataRoom), m, &l, p, Nothing)
 		if tt.want == 1 {
 			if reason != count.GSOUnsupported {
 				t.Errorf("%s: %v", tt.name, reason)
@@ -213,29 +205,13 @@ func TestO24SeedsForTheDevice(t *testing.T) {
 		}
 		m := h.Packet(s.whole(), splits(r, longHeaders, room)...)
 		l := s.layout(t, m)
-		// As O24 presents it: a plain frame whose Ethernet header is long.
-		tx := mbuf.TxOffload{L2Len: uint8(s.outerLen() + int(l.L3)), L3Len: l.L4 - l.L3, L4Len: uint8(20 + len(s.TCPOptions)), SegmentSize: uint16(s.Size)}
-		family := mbuf.TxIPv4
-		if s.V6 {
-			family = mbuf.TxIPv6
-		}
-		m.SetFlags(mbuf.TxTCPChecksum | family | mbuf.TxTCPSegment | mbuf.TxIPChecksum | mbuf.TxVLAN | mbuf.RxLRO | mbuf.RxL4ChecksumNone)
-		m.SetTxOffload(tx)
-		m.SetVLANTCI(101)
-		frames, reason := sg.Segment(h, m, &l, s.outerLen(), s.pending())
+		frames, reason := sg.Segment(h, m, &l, s.pending(), Checksum)
 		if reason != count.Kept || len(frames) != s.pieces() {
 			t.Fatalf("%d frames, %v", len(frames), reason)
 		}
 		for i, f := range frames {
-			if flags := f.Flags() & mbuf.TxMask; flags&^mbuf.TxIPChecksum != mbuf.TxTCPChecksum|family|mbuf.TxVLAN || f.VLANTCI() != 101 {
-				t.Fatalf("flags %#x, tag %d", flags, f.VLANTCI())
-			}
-			if got := f.TxOffload(); got.L2Len != tx.L2Len || got.L3Len != tx.L3Len || got.L4Len != tx.L4Len {
-				t.Fatalf("lengths %+v, want %+v", got, tx)
-			}
 			got, want := f.AppendTo(nil), s.piece(i)
-			l4 := s.outerLen() + int(l.L4)
-			device(got, l4) // does its part
+			binary.BigEndian.PutUint16(got[l.L4+16:], ^slowSum(got[l.L4:])) // the device's part
 			if !bytes.Equal(got, want) {
 				t.Fatalf("segment %d of %v\n got %x\nwant %x", i, s, got, want)
 			}
@@ -247,20 +223,14 @@ func TestO24SeedsForTheDevice(t *testing.T) {
 	}
 }
 
-// device completes a TCP checksum as virtio's does: from the transport header on,
-// seed included.
-func device(frame []byte, l4 int) {
-	binary.BigEndian.PutUint16(frame[l4+16:], ^slowSum(frame[l4:]))
-}
-
 // What cannot be cut says so, and nothing is lost or leaks.
 func TestO9Unsupported(t *testing.T) {
 	big := make([]byte, 3000)
 	for _, tt := range []struct {
 		name   string
 		s      sent
-		change func(b []byte) // the inner frame
-		first  int            // size of the first segment
+		change func(b []byte)
+		first  int // size of the first segment
 		pool   int
 		want   count.Reason
 	}{
@@ -279,42 +249,36 @@ func TestO9Unsupported(t *testing.T) {
 		{name: "UDP behind options", s: sent{Size: 1000, UDP: true, IPOptions: make([]byte, 4)}, pool: 9, want: count.GSOUnsupported},
 		{name: "UDP behind an extension header", s: sent{Size: 1000, UDP: true, V6: true, Extension: []byte{17, 0, 1, 4, 0, 0, 0, 0}}, pool: 9, want: count.GSOUnsupported},
 	} {
-		for _, outer := range []int{0, 4, 6} {
-			s := tt.s
-			s.Outer = outer
-			if s.Payload == nil {
-				s.Payload = big
-			}
-			if s.Flags == 0 {
-				s.Flags = packet.TCPAck
-			}
-			b := s.whole()
-			if tt.change != nil {
-				tt.change(b[s.outerLen():])
-			}
-			first := room
-			if tt.first != 0 {
-				first = s.outerLen() + tt.first
-			}
-			mine := mbuf.NewHeap(10, mbuf.DefaultDataRoom)
-			m := mine.Packet(b, first, room)
-			l := s.layout(t, m)
-			h := mbuf.NewHeap(tt.pool, mbuf.DefaultDataRoom)
-			m.SetFlags(mbuf.RxLRO | mbuf.RxL4ChecksumNone)
-			m.SetTxOffload(mbuf.TxOffload{SegmentSize: uint16(s.Size)})
-			m.Adj(s.outerLen())
-			p, reason := Read(m, &l)
-			m.Prepend(s.outerLen())
-			var frames []*mbuf.Mbuf
-			if reason == count.Kept {
-				frames, reason = NewSegmenter(0).Segment(h, m, &l, s.outerLen(), p)
-			}
-			if reason != tt.want {
-				t.Errorf("%s, outer %d: %v, want %v", tt.name, outer, reason, tt.want)
-			}
-			if reason != count.Kept && (len(frames) != 0 || h.Available() != tt.pool || !bytes.Equal(m.AppendTo(nil), b)) {
-				t.Errorf("%s: %d frames, %d of %d buffers left, or the frame was changed", tt.name, len(frames), h.Available(), tt.pool)
-			}
+		s := tt.s
+		if s.Payload == nil {
+			s.Payload = big
+		}
+		if s.Flags == 0 {
+			s.Flags = packet.TCPAck
+		}
+		b := s.whole()
+		if tt.change != nil {
+			tt.change(b)
+		}
+		first := room
+		if tt.first != 0 {
+			first = tt.first
+		}
+		m := mbuf.NewHeap(10, mbuf.DefaultDataRoom).Packet(b, first, room)
+		l := s.layout(t, m)
+		m.SetFlags(mbuf.RxLRO | mbuf.RxL4ChecksumNone)
+		m.SetTxOffload(mbuf.TxOffload{SegmentSize: uint16(s.Size)})
+		h := mbuf.NewHeap(tt.pool, mbuf.DefaultDataRoom)
+		p, reason := Read(m, &l)
+		var frames []*mbuf.Mbuf
+		if reason == count.Kept {
+			frames, reason = NewSegmenter(0).Segment(h, m, &l, p, Nothing)
+		}
+		if reason != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, reason, tt.want)
+		}
+		if reason != count.Kept && (len(frames) != 0 || h.Available() != tt.pool || !bytes.Equal(m.AppendTo(nil), b)) {
+			t.Errorf("%s: %d frames, %d of %d buffers left, or the frame was changed", tt.name, len(frames), h.Available(), tt.pool)
 		}
 	}
 }
@@ -325,7 +289,7 @@ func TestTinyBuffers(t *testing.T) {
 	m := mbuf.NewHeap(10, mbuf.DefaultDataRoom).Packet(s.whole(), room)
 	l := s.layout(t, m)
 	h := mbuf.NewHeap(100, mbuf.Headroom+60)
-	if _, reason := NewSegmenter(0).Segment(h, m, &l, 0, s.pending()); reason != count.NoBuffer || h.Available() != 100 {
+	if _, reason := NewSegmenter(0).Segment(h, m, &l, s.pending(), Nothing); reason != count.NoBuffer || h.Available() != 100 {
 		t.Errorf("%v, %d of 100 buffers left", reason, h.Available())
 	}
 }
@@ -334,18 +298,17 @@ func TestSegmentAllocatesNothing(t *testing.T) {
 	h, sg := mbuf.NewHeap(300, mbuf.DefaultDataRoom), NewSegmenter(1)
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, s := range []*sent{
-		{Outer: 4, Size: 1406, Payload: fill(r, 60000), Flags: packet.TCPAck},
-		{Outer: 6, V6: true, Size: 1406, Payload: fill(r, 60000), Flags: packet.TCPAck},
-		{Outer: 4, UDP: true, Size: 1406, Payload: fill(r, 60000)},
-		{Outer: 4, Size: 1406, Payload: fill(r, 60000), Flags: packet.TCPSyn},
-		{Outer: 4, Size: 8000, Payload: fill(r, 60000), Flags: packet.TCPAck},
+		{Size: 1406, Payload: fill(r, 60000), Flags: packet.TCPAck},
+		{V6: true, Size: 1406, Payload: fill(r, 60000), Flags: packet.TCPAck},
+		{UDP: true, Size: 1406, Payload: fill(r, 60000)},
+		{Size: 1406, Payload: fill(r, 60000), Flags: packet.TCPSyn},
+		{Size: 8000, Payload: fill(r, 60000), Flags: packet.TCPAck},
 		{Size: 1406, Payload: fill(r, 1000), Flags: packet.TCPAck},
 	} {
 		m := h.Packet(s.whole(), room)
 		l := s.layout(t, m)
-		outer := s.outerLen()
 		if n := testing.AllocsPerRun(20, func() {
-			frames, reason := sg.Segment(h, m, &l, outer, s.pending())
+			frames, reason := sg.Segment(h, m, &l, s.pending(), Nothing)
 			if reason == count.Kept && frames[0] != m {
 				h.Free(frames)
 			}

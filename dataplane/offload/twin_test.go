@@ -32,10 +32,6 @@ func random(t testing.TB) *rand.Rand {
 // frames that it would have sent without offload, one by one, with nothing but
 // these numbers in hand. It is the slow twin of Segment and the maker of its input.
 type sent struct {
-	Outer    int  // 0: none; 4 or 6: behind an NVGRE header
-	OuterTag bool // in a VLAN
-	OuterID  uint16
-
 	V6        bool
 	Tag       bool   // VLAN tag of the guest
 	IPOptions []byte // IPv4
@@ -91,7 +87,7 @@ func (s *sent) piece(i int) []byte {
 func (s *sent) segment(i, from, to int, flags uint8) []byte {
 	l4 := s.tcp(s.Seq+uint32(from), flags, s.Payload[from:to])
 	binary.BigEndian.PutUint16(l4[16:], ^slowSum(s.pseudo(len(l4)), l4))
-	return s.network(i, l4, s.ID+uint16(i), 0, false)
+	return s.network(l4, s.ID+uint16(i), 0, false)
 }
 
 // fragment is fragment i of the UDP packet.
@@ -103,11 +99,11 @@ func (s *sent) fragment(i int) []byte {
 	}
 	binary.BigEndian.PutUint16(l4[6:], sum)
 	if len(l4) <= s.Size {
-		return s.network(0, l4, s.ID, 0, false)
+		return s.network(l4, s.ID, 0, false)
 	}
 	from := i * (s.Size &^ 7)
 	to := min(from+s.Size&^7, len(l4))
-	return s.network(i, l4[from:to], s.ID, from, to < len(l4))
+	return s.network(l4[from:to], s.ID, from, to < len(l4))
 }
 
 // whole is the long frame, with the checksum as virtio leaves it.
@@ -115,11 +111,11 @@ func (s *sent) whole() []byte {
 	if s.UDP {
 		l4 := s.udp()
 		binary.BigEndian.PutUint16(l4[6:], slowSum(s.pseudo(len(l4))))
-		return s.network(0, l4, s.ID, 0, false)
+		return s.network(l4, s.ID, 0, false)
 	}
 	l4 := s.tcp(s.Seq, s.Flags, s.Payload)
 	binary.BigEndian.PutUint16(l4[16:], slowSum(s.pseudo(len(l4))))
-	return s.network(0, l4, s.ID, 0, false)
+	return s.network(l4, s.ID, 0, false)
 }
 
 func (s *sent) tcp(seq uint32, flags uint8, payload []byte) []byte {
@@ -139,7 +135,6 @@ func (s *sent) udp() []byte {
 var (
 	ca4 = [2][]byte{{10, 1, 1, 11}, {10, 1, 1, 12}}
 	ca6 = [2][]byte{packet16(0x11), packet16(0x12)}
-	pa6 = [2][]byte{packet16(0xa1), packet16(0xa2)}
 )
 
 func packet16(last byte) []byte {
@@ -166,8 +161,8 @@ func (s *sent) pseudo(length int) []byte {
 }
 
 // network puts everything in front of a transport packet, or of a part of it that
-// begins at an offset. i is the number of the piece.
-func (s *sent) network(i int, l4 []byte, id uint16, offset int, more bool) []byte {
+// begins at an offset.
+func (s *sent) network(l4 []byte, id uint16, offset int, more bool) []byte {
 	frag := offset > 0 || more
 	proto := byte(6)
 	if s.UDP {
@@ -217,30 +212,7 @@ func (s *sent) network(i int, l4 []byte, id uint16, offset int, more bool) []byt
 		ip = append(ip, s.IPOptions...)
 		binary.BigEndian.PutUint16(ip[10:], ^slowSum(ip))
 	}
-	return append(s.tunnel(i, len(eth)+len(ip)+len(l4)), append(append(eth, ip...), l4...)...)
-}
-
-// tunnel is the outer header in front of an inner frame of that length.
-func (s *sent) tunnel(i, length int) []byte {
-	if s.Outer == 0 {
-		return nil
-	}
-	b := []byte{2, 0, 0, 0, 1, 1, 2, 0, 0, 0, 1, 0x0a}
-	if s.OuterTag {
-		b = append(b, 0x81, 0, 0, 101)
-	}
-	if s.Outer == 4 {
-		ip := binary.BigEndian.AppendUint16([]byte{0x45, s.TOS}, uint16(28+length))
-		ip = binary.BigEndian.AppendUint16(ip, s.OuterID+uint16(i))
-		ip = append(ip, 0x40, 0, 128, 47, 0, 0, 192, 168, 1, 10, 192, 168, 2, 20)
-		binary.BigEndian.PutUint16(ip[10:], ^slowSum(ip))
-		b = append(append(b, 0x08, 0x00), ip...)
-	} else {
-		b = append(b, 0x86, 0xdd, 0x60|s.TOS>>4, s.TOS<<4|9, 0x87, 0x65)
-		b = binary.BigEndian.AppendUint16(b, uint16(8+length))
-		b = append(append(append(b, 47, 128), pa6[0]...), pa6[1]...)
-	}
-	return append(b, 0x20, 0, 0x65, 0x58, 0x00, 0x17, 0x71, 0x5a)
+	return append(append(eth, ip...), l4...)
 }
 
 // slowSum is the one's complement sum of the words of all parts, as RFC 1071 says it.
@@ -262,9 +234,6 @@ func slowSum(parts ...[]byte) uint16 {
 	return uint16(sum)
 }
 
-// outerLen is what modes/nvgre puts in front.
-func (s *sent) outerLen() int { return len(s.tunnel(0, 0)) }
-
 func (s *sent) pending() Pending {
 	if s.UDP {
 		return Pending{UDPFragments, uint16(s.Size)}
@@ -272,12 +241,11 @@ func (s *sent) pending() Pending {
 	return Pending{TCPSegments, uint16(s.Size)}
 }
 
-// layout is of the inner frame, as the worker found it before encapsulation.
+// layout is as the worker found it.
 func (s *sent) layout(t testing.TB, m *mbuf.Mbuf) packet.Layout {
 	t.Helper()
 	var l packet.Layout
-	outer := s.outerLen()
-	if fault := packet.ParseHead(m.Data()[outer:], m.Len()-outer, &l); fault != packet.OK {
+	if fault := packet.ParseHead(m.Data(), m.Len(), &l); fault != packet.OK {
 		t.Fatalf("%+v: %v", s, fault)
 	}
 	return l
@@ -286,7 +254,6 @@ func (s *sent) layout(t testing.TB, m *mbuf.Mbuf) packet.Layout {
 // anything is something random to send.
 func anything(r *rand.Rand) *sent {
 	s := &sent{
-		Outer: []int{0, 4, 6}[r.IntN(3)], OuterTag: r.IntN(3) == 0, OuterID: uint16(r.Uint32()),
 		V6: r.IntN(2) == 0, Tag: r.IntN(8) == 0, DF: r.IntN(2) == 0, ID: uint16(r.Uint32()),
 		TOS: uint8(r.Uint32()), TTL: uint8(r.Uint32()),
 		UDP: r.IntN(4) == 0, Flags: packet.TCPAck, Seq: r.Uint32(),
@@ -298,7 +265,6 @@ func anything(r *rand.Rand) *sent {
 	}
 	if r.IntN(3) == 0 {
 		s.ID = 0xfffe // wraps
-		s.OuterID = 0xfffd
 		s.Seq = 0xffffff00
 	}
 	s.TCPOptions = option(r, 253)

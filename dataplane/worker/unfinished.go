@@ -15,7 +15,8 @@ import (
 // What is left to do then stays with it until it leaves:
 //
 //	to a port whose device does it ──► handed over (O20-O24, O28)
-//	to one whose device does not ──► done here, before a mode sees it (Segmenter)
+//	to one whose device does not ──► done here, before a mode sees it (Segmenter), but
+//	                                 for the checksums of what was cut, if it does these
 //
 // so that the wire sees the same bytes either way. Detours that make, copy or cut
 // frames have checksums completed first.
@@ -118,39 +119,38 @@ func sizeOf(m *mbuf.Mbuf, l *packet.Layout, left offload.Pending) int {
 	return min(size, whole)
 }
 
-// takes says whether a port's device does what is left to do for a frame.
-func (y *way) takes(m *mbuf.Mbuf, l *packet.Layout, left offload.Pending) bool {
-	if !offload.Plain(m.Data(), l) {
-		return false
+// does is what a device that does all up to some kind does of what is left to do for a
+// frame: all of it, Checksum where it does not cut, or Nothing.
+func does(upTo offload.Kind, m *mbuf.Mbuf, l *packet.Layout, left offload.Pending) offload.Kind {
+	switch {
+	case !offload.Plain(m.Data(), l):
+		return offload.Nothing
+	case left.Kind <= upTo:
+		return left.Kind
+	case left.Kind == offload.TCPSegments:
+		return upTo
 	}
-	switch left.Kind {
-	case offload.Nothing:
-		return true
-	case offload.Checksum:
-		return y.uses.Has(mbuf.SendL4Checksum)
-	case offload.TCPSegments:
-		return y.uses.Has(mbuf.SendTSO)
-	}
-	return false // UDPFragments
+	return offload.Nothing // UDPFragments have none of their own
 }
 
 // deliver sends an unfinished frame to a VM, or to the host's kernel: as it is, if
-// the port takes it so, else finished.
+// the port takes it so, else finished as far as it does not.
 func (w *Worker) deliver(to uint16, m *mbuf.Mbuf, l *packet.Layout, left offload.Pending) {
-	y := &w.ways[to]
-	if y.takes(m, l, left) {
-		offload.Delegate(m, l, left)
-		switch {
-		case m.Flags()&mbuf.TxIPChecksum == 0:
-		case y.uses.Has(mbuf.SendIPv4Checksum):
-			packet.IPv4(m.Data()[l.L3:]).SetChecksum(0) // O22
-		default:
-			m.SetFlags(m.Flags() &^ mbuf.TxIPChecksum) // it is right as it is
-		}
-		w.send(to, m)
-		return
+	upTo, uses := offload.Nothing, w.ways[to].uses
+	switch {
+	case uses.Has(mbuf.SendTSO):
+		upTo = offload.TCPSegments
+	case uses.Has(mbuf.SendL4Checksum):
+		upTo = offload.Checksum
 	}
-	for _, c := range w.finished(m, l, left) {
+	frames, left := w.finished(m, l, left, does(upTo, m, l, left))
+	for _, c := range frames {
+		if left.Kind != offload.Nothing {
+			offload.Delegate(c, l, left)
+		}
+		if uses.Has(mbuf.SendIPv4Checksum) {
+			offload.DelegateHeader(c)
+		}
 		w.send(to, c)
 	}
 }
@@ -159,41 +159,54 @@ func (w *Worker) deliver(to uint16, m *mbuf.Mbuf, l *packet.Layout, left offload
 func (w *Worker) leave(f *fib.FIB, dst *fib.Entry, adj *fib.Adj, o *outbound) {
 	y := &w.ways[adj.Port]
 	hash := packet.FlowHash(o.m.Data(), &o.l)
-	if o.left.Kind > y.upTo[dst.Mode] || !offload.Plain(o.m.Data(), &o.l) {
-		for _, c := range w.finished(o.m, &o.l, o.left) {
-			h := w.through(c, dst.Mode)
-			h.Entry, h.PA, h.Adj, h.Hash = dst, f.Remote(dst), adj, hash
-			packet.ParseHead(c.Data(), c.Len(), &h.Layout)
+	frames, left := w.finished(o.m, &o.l, o.left, does(y.upTo[dst.Mode], o.m, &o.l, o.left))
+	for _, c := range frames {
+		var h *fib.Hop
+		if left.Kind == offload.Nothing {
+			h = w.through(c, dst.Mode)
+		} else {
+			h = w.throughUnfinished(c, dst.Mode, adj.Port, left)
 		}
-		return
+		h.Entry, h.PA, h.Adj, h.Hash = dst, f.Remote(dst), adj, hash
+		packet.ParseHead(c.Data(), c.Len(), &h.Layout)
 	}
-	lane := &w.lanes[dst.Mode]
-	if lane.n > 0 && lane.to != adj.Port || lane.n == len(lane.pkts) {
-		w.encap(dst.Mode) // in the order in which they came
-	}
-	lane.to, lane.egress = adj.Port, y.egress[dst.Mode]
-	n := lane.n
-	lane.n++
-	lane.pkts[n], lane.left[n] = o.m, o.left
-	h := &lane.hops[n]
-	h.Entry, h.PA, h.Adj, h.Layout, h.Hash = dst, f.Remote(dst), adj, o.l, hash
 }
 
-// finished does in software what is left to do for a frame, and returns what it
-// becomes; those are valid until the next call.
-func (w *Worker) finished(m *mbuf.Mbuf, l *packet.Layout, left offload.Pending) []*mbuf.Mbuf {
-	frames, reason := w.cutter.Segment(w.Pool, m, l, 0, left)
+// throughUnfinished is through for a frame of which something is left to the device of
+// the port that it leaves by.
+func (w *Worker) throughUnfinished(m *mbuf.Mbuf, mode policy.Mode, to uint16, left offload.Pending) *fib.Hop {
+	lane := &w.lanes[mode]
+	if lane.n > 0 && lane.to != to || lane.n == len(lane.pkts) {
+		w.encap(mode) // in the order in which they came
+	}
+	lane.to, lane.egress = to, w.ways[to].egress[mode]
+	n := lane.n
+	lane.n++
+	lane.pkts[n], lane.left[n] = m, left
+	return &lane.hops[n]
+}
+
+// finished does in software what is left to do for a frame but for rest, which is the
+// device's, and returns what it becomes and what is left for each; the frames are valid
+// until the next call.
+func (w *Worker) finished(m *mbuf.Mbuf, l *packet.Layout, left offload.Pending, rest offload.Kind) ([]*mbuf.Mbuf, offload.Pending) {
+	if left.Kind == rest {
+		w.largePkt[0] = m
+		return w.largePkt[:], left
+	}
+	frames, reason := w.cutter.Segment(w.Pool, m, l, left, rest)
 	if reason != count.Kept {
 		w.drop(m, reason)
-		return nil
+		return nil, left
 	}
-	if frames[0] == m {
+	switch {
+	case frames[0] != m:
+		w.events[count.Segments] += uint32(len(frames) - 1)
+		w.discard(m)
+	case rest == offload.Nothing:
 		w.events[count.Checksums]++
-		return frames
 	}
-	w.events[count.Segments] += uint32(len(frames) - 1)
-	w.discard(m)
-	return frames
+	return frames, offload.Pending{Kind: rest}
 }
 
 // finish completes the checksum of a frame that goes by a detour, in place. It
@@ -202,7 +215,7 @@ func (w *Worker) finish(o *outbound) bool {
 	switch o.left.Kind {
 	case offload.Nothing:
 	case offload.Checksum:
-		offload.Finish(o.m, &o.l, 0)
+		offload.Finish(o.m, &o.l)
 		w.events[count.Checksums]++
 		o.left = offload.Pending{}
 	default:
@@ -297,15 +310,17 @@ func tag(m *mbuf.Mbuf) bool {
 
 // join puts TCP segments from the fabric together into longer frames, for a VM that
 // takes such: it handles each as one packet.
-func (w *Worker) join(pkts []*mbuf.Mbuf) []*mbuf.Mbuf {
+func (w *Worker) join(to uint16, pkts []*mbuf.Mbuf) []*mbuf.Mbuf {
 	w.joiner.Believe = w.ways[w.in].uses.Has(mbuf.ReceiveL4Checksum)
 	n := w.joiner.Coalesce(pkts)
 	if n == len(pkts) {
 		return pkts
 	}
 	w.events[count.Coalesced] += uint32(len(pkts) - n)
-	for _, m := range pkts[:n] {
-		m.SetFlags(m.Flags() &^ mbuf.TxIPChecksum) // IPv4 headers are right as they are
+	if w.ways[to].uses.Has(mbuf.SendIPv4Checksum) {
+		for _, m := range pkts[:n] {
+			offload.DelegateHeader(m)
+		}
 	}
 	return pkts[:n]
 }

@@ -362,7 +362,7 @@ func (w *Worker) transmit(to uint16) {
 		return
 	}
 	if w.uplink && len(pkts) > 1 && to != w.in && w.ways[to].uses.Has(mbuf.SendTSO) {
-		pkts = w.join(pkts)
+		pkts = w.join(to, pkts)
 	}
 	bytes := 0
 	for _, m := range pkts {

@@ -12,36 +12,32 @@ import (
 // for a device that does what o says. A rewritten packet is like any other to it (R22),
 // so that whatever it does for such it does for these (O28).
 func (r *Rewrite) Offload(o mbuf.Offloads) (func([]*mbuf.Mbuf, []fib.Hop, []offload.Pending, []count.Reason, *count.Events), offload.Kind) {
-	upTo := offload.Nothing
 	switch {
+	case o.Has(mbuf.SendTSO | mbuf.SendIPv4Checksum):
+		return r.withHeader, offload.TCPSegments
 	case o.Has(mbuf.SendTSO):
-		upTo = offload.TCPSegments
+		return r.without, offload.TCPSegments
 	case o.Has(mbuf.SendL4Checksum):
-		upTo = offload.Checksum
-	default:
-		return nil, upTo
+		return r.without, offload.Checksum
 	}
-	if o.Has(mbuf.SendIPv4Checksum) {
-		return r.withHeader, upTo
-	}
-	return r.without, upTo
+	return nil, offload.Nothing
 }
 
-// withHeader is Egress for frames that the device finishes, the IPv4 headers of those
-// that it cuts as well.
-func (r *Rewrite) withHeader(pkts []*mbuf.Mbuf, hops []fib.Hop, left []offload.Pending, drops []count.Reason, events *count.Events) {
-	for i, m := range pkts {
-		if drops[i] = unfinished(m, &hops[i], left[i], events); drops[i] == count.Kept && m.Flags()&mbuf.TxIPChecksum != 0 {
-			packet.IPv4(m.Data()[m.TxOffload().L2Len:]).SetChecksum(0) // O22
-		}
-	}
-}
-
-// without is withHeader for a device that is not asked for IPv4 header checksums.
+// without is Egress for frames that the device finishes.
 func (r *Rewrite) without(pkts []*mbuf.Mbuf, hops []fib.Hop, left []offload.Pending, drops []count.Reason, events *count.Events) {
 	for i, m := range pkts {
 		drops[i] = unfinished(m, &hops[i], left[i], events)
-		m.SetFlags(m.Flags() &^ mbuf.TxIPChecksum)
+	}
+}
+
+// withHeader is without for a device that makes the checksums of the IPv4 headers of what
+// it cuts itself.
+func (r *Rewrite) withHeader(pkts []*mbuf.Mbuf, hops []fib.Hop, left []offload.Pending, drops []count.Reason, events *count.Events) {
+	r.without(pkts, hops, left, drops, events)
+	for i, m := range pkts {
+		if drops[i] == count.Kept {
+			offload.DelegateHeader(m)
+		}
 	}
 }
 
