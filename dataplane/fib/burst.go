@@ -1,6 +1,8 @@
 package fib
 
 import (
+	"encoding/binary"
+
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
 )
@@ -19,10 +21,19 @@ type Hop struct {
 	Hash   uint32        // packet.FlowHash of it, for NVGRE (W5)
 }
 
+// Addrs4 is the source and destination PA, as packet.Plain4 has them, of a Hop whose
+// Adj is of Outer4 bytes.
+func (h *Hop) Addrs4() uint64 {
+	const source = packet.EthernetLen + 12
+	return uint64(binary.LittleEndian.Uint32(h.Adj.Header[source:])) | uint64(binary.LittleEndian.Uint32(h.PA.Addr[:]))<<32
+}
+
 // Arrival is what a worker found out about a packet from the fabric for a mode, and
 // what the mode makes of it.
 type Arrival struct {
 	Outer    packet.Layout // of the whole frame
+	To4      *Owner4       // in: the VM that has the IPv4 PA to itself, for rewrite
+	To6      *Owner6       // likewise IPv6
 	PA       uint16        // in: the PA of this host it is for, an index into PAs; None: for a group of them
 	Kind     ArrivalKind   // in: ToVM
 	Verified bool          // in: the device found the outer IPv4 header's checksum right (O31)

@@ -3,6 +3,7 @@ package fib
 import (
 	"encoding/binary"
 
+	"paca/dataplane/packet"
 	"paca/dataplane/policy"
 )
 
@@ -12,6 +13,9 @@ const (
 	Overhead4 = 20 + 8 + 14
 	Overhead6 = 40 + 8 + 14
 )
+
+// Outer4 is the Len of the usual Adj: untagged, of IPv4 PAs. No other has that.
+const Outer4 = packet.EthernetLen + packet.IPv4Len + packet.NVGRELen
 
 // outer writes the NVGRE header of packets from a PA (W1-W14). The destination
 // MAC, and what differs from packet to packet, stays zero.

@@ -7,9 +7,9 @@ import (
 
 // Plain4 is the front of a frame of the kind that most are: untagged, of IPv4 without
 // options, and no fragment. It is a view like IPv4, of a fixed size, so that nothing is
-// checked at each access. Where such a frame is TCP's or UDP's, its ports and flags are
+// checked at each access. Where such a frame is TCP's or UDP's, all that is looked at is
 // in it.
-type Plain4 [EthernetLen + IPv4Len + tcpFlags + 1]byte
+type Plain4 [EthernetLen + IPv4Len + tcpChecksum + 2]byte
 
 // End is one past the network packet, from the frame's start, if the frame, of size
 // bytes and EtherType IPv4, is of that kind and as Parse would accept it; else 0.
@@ -44,6 +44,7 @@ func (b *Plain4) SYN() bool {
 func (b *Plain4) EtherType() uint16 { return binary.BigEndian.Uint16(b[ethType:]) }
 
 func (b *Plain4) SetDst(m MAC)   { *(*MAC)(b[ethDst:]) = m }
+func (b *Plain4) SetSrc(m MAC)   { *(*MAC)(b[ethSrc:]) = m }
 func (b *Plain4) Dst() MAC       { return MAC(b[ethDst:ethSrc]) }
 func (b *Plain4) Proto() uint8   { return b[EthernetLen+ip4Protocol] }
 func (b *Plain4) TOS() uint8     { return b[EthernetLen+ip4TOS] }
@@ -56,6 +57,48 @@ func (b *Plain4) Verify() bool {
 	a, carry := bits.Add64(binary.LittleEndian.Uint64(b[EthernetLen+4:]), binary.LittleEndian.Uint64(b[EthernetLen+12:]), 0)
 	return fold(sum+carry+a>>32+a&0xffffffff) == 0xffff
 }
+
+// Readdress is Readdress4, for what has nothing more than one checksum to mend and no
+// packet in it; for all else it reports false and changes nothing. End is what that is,
+// addrs the new source and destination address as Addrs reads them.
+func (b *Plain4) Readdress(end int, addrs uint64) bool {
+	proto := b.Proto()
+	at := int(sumAt[proto])
+	if at == 0 || proto == ProtoICMPv6 || at > tcpChecksum || EthernetLen+IPv4Len+at+2 > end {
+		return false
+	}
+	was := ^b.Addrs()
+	delta := was>>32 + was&0xffffffff + addrs>>32 + addrs&0xffffffff
+	delta = uint64(fold(delta)) // of words as the machine reads them: so are the checksums (RFC 1071 2(B))
+	binary.LittleEndian.PutUint64(b[EthernetLen+ip4Src:], addrs)
+	header := b[EthernetLen+ip4Checksum:][:2]
+	binary.LittleEndian.PutUint16(header, mended(binary.LittleEndian.Uint16(header), delta))
+	transport := b[EthernetLen+IPv4Len+at:][:2]
+	sum := binary.LittleEndian.Uint16(transport)
+	if proto == ProtoUDP || proto == ProtoUDPLite { // R10
+		if sum == 0 {
+			return true
+		}
+		if sum = mended(sum, delta); sum == 0 {
+			sum = 0xffff
+		}
+	} else {
+		sum = mended(sum, delta)
+	}
+	binary.LittleEndian.PutUint16(transport, sum)
+	return true
+}
+
+// mended is a checksum after what it covers changed by delta, which is below 2^16 (RFC
+// 1624 equation 3).
+func mended(sum uint16, delta uint64) uint16 {
+	x := uint64(^sum) + delta
+	return ^uint16(x + x>>16)
+}
+
+// Addrs is the source and destination address, the former in the lower half, each with
+// its first byte lowest.
+func (b *Plain4) Addrs() uint64 { return binary.LittleEndian.Uint64(b[EthernetLen+ip4Src:]) }
 
 // Layout is what Parse finds, end being what End is.
 func (b *Plain4) Layout(end int, l *Layout) {

@@ -95,11 +95,13 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 		frame = m.Data()
 	}
 	own, mode := fib.None, policy.NVGRE
+	var to4 *fib.Owner4
+	var to6 *fib.Owner6
 	switch l.EtherType {
 	case packet.EtherTypeIPv4:
 		pa := packet.IPv4(frame[l.L3:]).DstU32()
-		if o := f.Owner4(pa); o != nil && o.Flags&fib.LocalVM != 0 {
-			own, mode = f.Locals[o.Dest].PA, o.Mode
+		if to4 = f.Owner4(pa); to4 != nil && to4.Flags&fib.LocalVM != 0 {
+			own, mode = f.Locals[to4.Dest].PA, to4.Mode
 		} else {
 			own = f.SharedPA4(pa)
 		}
@@ -111,8 +113,8 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 			}
 		}
 		pa := packet.IPv6(frame[l.L3:]).Dst()
-		if o := f.Owner6(&pa); o != nil && o.Flags&fib.LocalVM != 0 {
-			own, mode = f.Locals[o.Dest].PA, o.Mode
+		if to6 = f.Owner6(&pa); to6 != nil && to6.Flags&fib.LocalVM != 0 {
+			own, mode = f.Locals[to6.Dest].PA, to6.Mode
 		} else {
 			own = f.SharedPA6(&pa)
 		}
@@ -133,7 +135,7 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 		return
 	case mode != policy.NVGRE:
 		if left.Kind != offload.Nothing {
-			w.restore(f, m, l, left, own, mode)
+			w.restore(f, m, left, mode, fib.Arrival{Outer: *l, To4: to4, To6: to6, PA: own})
 			return
 		}
 		lane = &w.inbound[mode]
@@ -143,7 +145,7 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 		return
 	}
 	a := &lane.arrivals[lane.n]
-	a.PA, a.Kind = own, fib.ToVM
+	a.PA, a.Kind, a.To4, a.To6 = own, fib.ToVM, to4, to6
 	lane.pkts[lane.n] = m
 	lane.n++
 }

@@ -83,6 +83,7 @@ func (w *Worker) straightIn(f *fib.FIB, pkts []*mbuf.Mbuf) int {
 	var (
 		pa   uint32 // destination PA of the packet before, 0 for none
 		own  uint16
+		to   *fib.Owner4
 		mode policy.Mode
 		lane *inbound
 	)
@@ -97,8 +98,8 @@ func (w *Worker) straightIn(f *fib.FIB, pkts []*mbuf.Mbuf) int {
 			return n
 		}
 		if dst := h4.DstU32(); dst != pa || pa == 0 {
-			if o := f.Owner4(dst); o != nil && o.Flags&fib.LocalVM != 0 {
-				own, mode = f.Locals[o.Dest].PA, o.Mode
+			if to = f.Owner4(dst); to != nil && to.Flags&fib.LocalVM != 0 {
+				own, mode = f.Locals[to.Dest].PA, to.Mode
 			} else {
 				own, mode = f.SharedPA4(dst), policy.NVGRE
 			}
@@ -112,7 +113,7 @@ func (w *Worker) straightIn(f *fib.FIB, pkts []*mbuf.Mbuf) int {
 		}
 		a := &lane.arrivals[lane.n]
 		h4.Layout(end, &a.Outer)
-		a.PA, a.Kind = own, fib.ToVM
+		a.PA, a.Kind, a.To4, a.To6 = own, fib.ToVM, to, nil
 		lane.pkts[lane.n] = m
 		lane.n++
 	}

@@ -244,7 +244,7 @@ func (o *outbound) shrink(limit int) bool {
 
 // restore brings an unfinished packet of the fabric to the VM whose PA it is for. It
 // stays unfinished if the VM takes it so.
-func (w *Worker) restore(f *fib.FIB, m *mbuf.Mbuf, l *packet.Layout, left offload.Pending, own uint16, mode policy.Mode) {
+func (w *Worker) restore(f *fib.FIB, m *mbuf.Mbuf, left offload.Pending, mode policy.Mode, arrival fib.Arrival) {
 	if w.Modes[mode] == nil {
 		w.drop(m, count.ModeMissing)
 		return
@@ -255,7 +255,8 @@ func (w *Worker) restore(f *fib.FIB, m *mbuf.Mbuf, l *packet.Layout, left offloa
 	pkts, reasons := w.largePkt[:], w.reasons[:1]
 	pkts[0], reasons[0] = m, count.Kept
 	a := &w.large
-	a[0] = fib.Arrival{Outer: *l, PA: own, Cut: left.Kind != offload.Checksum}
+	a[0] = arrival
+	a[0].Cut = left.Kind != offload.Checksum
 	w.Modes[mode].IngressUnfinished(f, pkts, a[:], reasons, &w.events)
 	switch {
 	case reasons[0] != count.Kept:
