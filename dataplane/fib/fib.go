@@ -248,6 +248,11 @@ func (f *FIB) Lookup4(rd, ca uint32) *Entry {
 	return nil
 }
 
+// LookupAll4 is Lookup4 for each of cas, into entries: of many, the look-ups overlap.
+func (f *FIB) LookupAll4(rd uint32, cas []uint32, entries []*Entry) {
+	findAll4(&f.table4, rd, cas, entries)
+}
+
 // Lookup6 finds the record of an IPv6 CA in a routing domain, or nil.
 func (f *FIB) Lookup6(rd uint32, ca *[16]byte) *Entry {
 	if o := find6(&f.table6, rd, ca); o != nil {

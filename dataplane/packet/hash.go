@@ -24,18 +24,19 @@ func FlowHash(frame []byte, l *Layout) uint32 {
 	}
 	switch l.EtherType {
 	case EtherTypeIPv4:
-		return finish(binary.LittleEndian.Uint64(frame[l.L3+ip4Src:]), ports)
+		return Hash(binary.LittleEndian.Uint64(frame[l.L3+ip4Src:]), ports)
 	case EtherTypeIPv6:
 		a := frame[l.L3+ip6Src:]
 		_ = a[31]
 		src := mix(binary.LittleEndian.Uint64(a)^hashKey0, binary.LittleEndian.Uint64(a[8:])^hashKey1)
 		dst := mix(binary.LittleEndian.Uint64(a[16:])^hashKey2, binary.LittleEndian.Uint64(a[24:])^hashKey3)
-		return finish(src^bits.RotateLeft64(dst, 32), ports)
+		return Hash(src^bits.RotateLeft64(dst, 32), ports)
 	}
 	return 0
 }
 
-func finish(addrs, ports uint64) uint32 {
+// Hash is the end of FlowHash.
+func Hash(addrs, ports uint64) uint32 {
 	h := mix(mix(addrs^hashKey0, ports^hashKey1)^hashKey2, addrs^hashKey3)
 	return uint32(h ^ h>>32)
 }

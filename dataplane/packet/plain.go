@@ -43,13 +43,26 @@ func (b *Plain4) SYN() bool {
 // EtherType is that of an untagged frame.
 func (b *Plain4) EtherType() uint16 { return binary.BigEndian.Uint16(b[ethType:]) }
 
-func (b *Plain4) SetDst(m MAC)   { *(*MAC)(b[ethDst:]) = m }
-func (b *Plain4) SetSrc(m MAC)   { *(*MAC)(b[ethSrc:]) = m }
-func (b *Plain4) Dst() MAC       { return MAC(b[ethDst:ethSrc]) }
 func (b *Plain4) Proto() uint8   { return b[EthernetLen+ip4Protocol] }
 func (b *Plain4) TOS() uint8     { return b[EthernetLen+ip4TOS] }
 func (b *Plain4) SrcU32() uint32 { return binary.BigEndian.Uint32(b[EthernetLen+ip4Src:]) }
 func (b *Plain4) DstU32() uint32 { return binary.BigEndian.Uint32(b[EthernetLen+ip4Dst:]) }
+
+func (b *Plain4) SetDst(m *MAC) { move((*MAC)(b[ethDst:]), m) }
+func (b *Plain4) SetSrc(m *MAC) { move((*MAC)(b[ethSrc:]), m) }
+
+// To says whether the destination MAC is m.
+func (b *Plain4) To(m *MAC) bool {
+	return binary.LittleEndian.Uint32(b[ethDst:]) == binary.LittleEndian.Uint32(m[:]) &&
+		binary.LittleEndian.Uint16(b[ethDst+4:]) == binary.LittleEndian.Uint16(m[4:])
+}
+
+// move copies by way of registers, since an assignment would go by way of the stack.
+func move(to, from *MAC) {
+	lo, hi := binary.LittleEndian.Uint32(from[:]), binary.LittleEndian.Uint16(from[4:])
+	binary.LittleEndian.PutUint32(to[:], lo)
+	binary.LittleEndian.PutUint16(to[4:], hi)
+}
 
 // Verify says that the checksum of the IPv4 header is right.
 func (b *Plain4) Verify() bool {
@@ -113,11 +126,12 @@ func (b *Plain4) Layout(end int, l *Layout) {
 	l.Flags = 0
 }
 
-// FlowHash is that of the same name.
-func (b *Plain4) FlowHash() uint32 {
-	var ports uint64
-	if proto := b.Proto(); proto == ProtoTCP || proto == ProtoUDP {
-		ports = uint64(proto)<<32 | uint64(binary.LittleEndian.Uint32(b[EthernetLen+IPv4Len:]))
+// Ports are what FlowHash takes of the transport header: with Addrs, Hash makes it of
+// them.
+func (b *Plain4) Ports() uint64 {
+	proto := b.Proto()
+	if proto != ProtoTCP && proto != ProtoUDP {
+		return 0
 	}
-	return finish(binary.LittleEndian.Uint64(b[EthernetLen+ip4Src:]), ports)
+	return uint64(proto)<<32 | uint64(binary.LittleEndian.Uint32(b[EthernetLen+IPv4Len:]))
 }

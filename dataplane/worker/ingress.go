@@ -233,11 +233,16 @@ func (w *Worker) decap(f *fib.FIB, mode Mode, lane *inbound) {
 	if w.ways[w.in].uses.Has(mbuf.ReceiveL4Checksum) && lane == &w.inbound[policy.NVGRE] {
 		forgetOuter(pkts)
 	}
-	for i, m := range pkts {
-		a := &lane.arrivals[i]
+	arrivals := lane.arrivals[:len(pkts)]
+	for i := 0; i < len(pkts); i++ {
+		m, a := pkts[i], &arrivals[i]
 		switch {
 		case reasons[i] == count.Kept && a.Kind == fib.ToVM:
-			w.send(a.Port, m)
+			first := i
+			for i+1 < len(pkts) && reasons[i+1] == count.Kept && arrivals[i+1].Kind == fib.ToVM && arrivals[i+1].Port == a.Port {
+				i++
+			}
+			w.sendAll(a.Port, pkts[first:i+1])
 		case reasons[i] == count.Kept:
 			w.arrived(f, m, a)
 		case reasons[i] == count.GREOther:

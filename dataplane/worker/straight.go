@@ -38,7 +38,10 @@ func (w *Worker) straightOut(f *fib.FIB, p *fib.Port, pkts []*mbuf.Mbuf) int {
 	}
 	hops := lane.hops[lane.n:][:len(pkts)]
 	link := p.MAC.Link(packet.EtherTypeIPv4)
-	n := 0
+	var (
+		n      int
+		clamps = w.Router.ClampMSS
+	)
 	for ; n < len(pkts); n++ {
 		m, hop := pkts[n], &hops[n]
 		front := m.Front()
@@ -47,30 +50,32 @@ func (w *Worker) straightOut(f *fib.FIB, p *fib.Port, pkts []*mbuf.Mbuf) int {
 		}
 		h4 := (*packet.Plain4)(front[:])
 		end := h4.End(m.Len())
-		if h4.Link() != link || h4.SrcU32() != ca || end == 0 || w.Router.ClampMSS && h4.SYN() {
+		if h4.Link() != link || h4.SrcU32() != ca || end == 0 || clamps && h4.SYN() {
 			break
 		}
-		dst := f.Lookup4(p.RD, h4.DstU32())
-		if dst == nil || dst.VSID != p.VSID || dst.Mode != mode || dst.Flags&(fib.LocalVM|fib.RouterCA) != 0 {
-			break
-		}
-		hop.Entry = dst
+		w.cas[n] = h4.DstU32()
 		h4.Layout(end, &hop.Layout)
-		hop.Hash = h4.FlowHash()
+		hop.Hash = packet.Hash(h4.Addrs(), h4.Ports())
 	}
+	f.LookupAll4(p.RD, w.cas[:n], w.entries[:])
 	from := f.Locals[src.Dest].PA
 	pkts = pkts[:n]
 	hops = hops[:n]
 	for i, m := range pkts {
-		hop := &hops[i]
-		to := f.Remote(hop.Entry)
+		dst := w.entries[i]
+		if dst == nil || dst.VSID != p.VSID || dst.Mode != mode || dst.Flags&(fib.LocalVM|fib.RouterCA) != 0 {
+			n = i
+			break
+		}
+		to := f.Remote(dst)
 		adj := f.AdjTo(to, from)
 		if adj.State != fib.AdjReady || m.Len()-packet.EthernetLen > int(min(adj.Limit[mode], to.Limit[mode])) {
 			n = i
 			break
 		}
-		(*packet.Plain4)(m.Front()[:]).SetDst(hop.Entry.MAC)
-		hop.PA, hop.Adj = to, adj
+		(*packet.Plain4)(m.Front()[:]).SetDst(&dst.MAC)
+		hop := &hops[i]
+		hop.Entry, hop.PA, hop.Adj = dst, to, adj
 	}
 	copy(lane.pkts[lane.n:], pkts[:n])
 	lane.n += n

@@ -111,8 +111,10 @@ type Worker struct {
 	spare    [port.MaxBurst]*mbuf.Mbuf // fragments
 	copies   [port.MaxBurst]*mbuf.Mbuf // to be made of the broadcast at hand
 	ncopies  int
-	part     outbound // the fragment at hand
-	outbound outbound // the frame at hand
+	cas      [port.MaxBurst]uint32     // that are looked up
+	entries  [port.MaxBurst]*fib.Entry // what they are
+	part     outbound                  // the fragment at hand
+	outbound outbound                  // the frame at hand
 	inbound  [policy.NumModes]inbound
 	large    [1]fib.Arrival // an unfinished packet, at hand
 	largePkt [1]*mbuf.Mbuf

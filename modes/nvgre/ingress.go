@@ -62,7 +62,7 @@ func straight(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival, known *domain) bool {
 		known.vsid, known.rd = vsid, f.Domain(vsid)
 	}
 	dst := f.Lookup4(known.rd, inner.DstU32())
-	if dst == nil || dst.Flags != fib.LocalVM || dst.VSID != vsid || dst.Mode != fib.NVGRE || dst.MAC != inner.Dst() {
+	if dst == nil || dst.Flags != fib.LocalVM || dst.VSID != vsid || dst.Mode != fib.NVGRE || !inner.To(&dst.MAC) {
 		return false
 	}
 	src := f.Lookup4(known.rd, inner.SrcU32())

@@ -52,8 +52,8 @@ func straightIn(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) bool {
 		return false
 	}
 	m.Trim(m.Len() - int(l.End))
-	frame.SetDst(to.MAC)
-	frame.SetSrc(from.MAC)
+	frame.SetDst(&to.MAC)
+	frame.SetSrc(&from.MAC)
 	return true
 }
 
