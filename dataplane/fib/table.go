@@ -237,22 +237,21 @@ func find4(t *table[slot4], rd, ca uint32) *Owner4 {
 	}
 }
 
-// findAll4 is find4 for many, which do not wait for each other.
-func findAll4(t *table[slot4], rd uint32, cas []uint32, entries []*Entry) {
+// findAll4 is find4 for many.
+func findAll4(t *table[slot4], keys []uint64, entries []*Entry) {
 	chunks, spread := t.chunks, t.spread
-	entries = entries[:len(cas)]
-	for n, ca := range cas {
-		key := uint64(rd)<<32 | uint64(ca)
+	entries = entries[:len(keys)]
+	for n, key := range keys {
 		at, rest := bits.Mul64(mix(key, spread), uint64(len(chunks)))
 		c := chunks[at]
 		for i := rest >> (64 - chunkBits); ; i++ {
 			s := &c[i%chunkSlots]
-			if s.key == key {
-				entries[n] = &s.Entry
-				break
-			}
 			if s.key == 0 {
 				entries[n] = nil
+				break
+			}
+			if s.key == key {
+				entries[n] = &s.Entry
 				break
 			}
 		}

@@ -51,7 +51,8 @@ type Mbuf struct {
 // Data returns the bytes of the first segment. The slice is valid until the
 // buffer is sent, freed or changed in length; nothing is copied.
 func (m *Mbuf) Data() []byte {
-	return unsafe.Slice((*byte)(unsafe.Add(m.bufAddr, m.dataOff)), m.dataLen)
+	const max = 1 << 16 // beyond any length: nothing is left to be checked
+	return (*[max]byte)(unsafe.Add(m.bufAddr, m.dataOff))[:m.dataLen:m.dataLen]
 }
 
 // FrontLen is the length of Front in bytes: room for the headers of a frame in a
@@ -147,6 +148,14 @@ func (m *Mbuf) Adj(n int) bool {
 	m.dataLen -= uint16(n)
 	m.pktLen -= uint32(n)
 	return true
+}
+
+// Cut leaves of a single-segment packet what lies from offset start to offset end of its
+// data, both in bytes and within them.
+func (m *Mbuf) Cut(start, end uint16) {
+	m.dataOff += start
+	m.dataLen = end - start
+	m.pktLen = uint32(end - start)
 }
 
 // Append adds n bytes, of undefined content, behind the data of a

@@ -66,9 +66,9 @@ func move(to, from *MAC) {
 
 // Verify says that the checksum of the IPv4 header is right.
 func (b *Plain4) Verify() bool {
-	sum := uint64(binary.LittleEndian.Uint32(b[EthernetLen:]))
-	a, carry := bits.Add64(binary.LittleEndian.Uint64(b[EthernetLen+4:]), binary.LittleEndian.Uint64(b[EthernetLen+12:]), 0)
-	return fold(sum+carry+a>>32+a&0xffffffff) == 0xffff
+	sum, carry := bits.Add64(binary.LittleEndian.Uint64(b[EthernetLen:]), binary.LittleEndian.Uint64(b[EthernetLen+8:]), 0)
+	sum, carry = bits.Add64(sum, uint64(binary.LittleEndian.Uint32(b[EthernetLen+16:])), carry)
+	return (sum+carry)%0xffff == 0 // as 2^16 is 1 then, it is the sum of all words; and it is not 0
 }
 
 // Readdress is Readdress4, for what has nothing more than one checksum to mend and no

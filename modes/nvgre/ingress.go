@@ -54,7 +54,7 @@ func straight(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival, known *domain) bool {
 	size := int(a.Outer.End) - start
 	end := inner.End(size)
 	if binary.BigEndian.Uint32(front[gre:]) != plain || inner.EtherType() != packet.EtherTypeIPv4 || end == 0 ||
-		outer.TOS()&3 == ect1 || outer.TOS()&3 == ce || !a.Verified && !outer.Verify() {
+		outer.TOS()&1 != 0 || !a.Verified && !outer.Verify() {
 		return false
 	}
 	vsid := binary.BigEndian.Uint32(front[gre+4:]) >> 8
@@ -74,8 +74,7 @@ func straight(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival, known *domain) bool {
 		return false
 	}
 	a.Port = local.Port
-	m.Trim(m.Len() - int(a.Outer.End))
-	m.Adj(start)
+	m.Cut(start, a.Outer.End)
 	return true
 }
 

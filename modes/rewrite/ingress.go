@@ -51,7 +51,7 @@ func straightIn(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) bool {
 	if !frame.Readdress(int(l.End), addrs) {
 		return false
 	}
-	m.Trim(m.Len() - int(l.End))
+	m.Cut(0, l.End)
 	frame.SetDst(&to.MAC)
 	frame.SetSrc(&from.MAC)
 	return true
