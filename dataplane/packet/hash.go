@@ -37,7 +37,7 @@ func FlowHash(frame []byte, l *Layout) uint32 {
 
 // Hash is the end of FlowHash.
 func Hash(addrs, ports uint64) uint32 {
-	h := mix(mix(addrs^hashKey0, ports^hashKey1)^hashKey2, addrs^hashKey3)
+	h := mix(addrs^hashKey0, ports^hashKey1) * hashKey2
 	return uint32(h ^ h>>32)
 }
 
