@@ -248,12 +248,10 @@ func (f *FIB) Lookup4(rd, ca uint32) *Entry {
 	return nil
 }
 
-// Key4 is what LookupAll4 looks up, 0 for nothing.
-func Key4(rd, ca uint32) uint64 { return uint64(rd)<<32 | uint64(ca) }
-
-// LookupAll4 is Lookup4 for many, into entries, which has room for them: they do not wait
-// for each other.
-func (f *FIB) LookupAll4(keys []uint64, entries []*Entry) { findAll4(&f.table4, keys, entries) }
+// LookupAll4 is Lookup4 for many CAs, into entries, which has room for them.
+func (f *FIB) LookupAll4(rd uint32, cas []uint32, entries []*Entry) {
+	findAll4(&f.table4, rd, cas, entries)
+}
 
 // Lookup6 finds the record of an IPv6 CA in a routing domain, or nil.
 func (f *FIB) Lookup6(rd uint32, ca *[16]byte) *Entry {

@@ -237,20 +237,20 @@ func find4(t *table[slot4], rd, ca uint32) *Owner4 {
 	}
 }
 
-// findAll4 is find4 for many.
-func findAll4(t *table[slot4], keys []uint64, entries []*Entry) {
+// findAll4 is find4 for many CAs of a routing domain: the look-ups overlap.
+func findAll4(t *table[slot4], rd uint32, cas []uint32, entries []*Entry) {
 	chunks, spread := t.chunks, t.spread
-	entries = entries[:len(keys)]
-	for n, key := range keys {
-		at, rest := bits.Mul64(mix(key, spread), uint64(len(chunks)))
+	entries = entries[:len(cas)]
+	for n, ca := range cas {
+		at, rest := bits.Mul64(mix(uint64(rd)<<32|uint64(ca), spread), uint64(len(chunks)))
 		c := chunks[at]
 		for i := rest >> (64 - chunkBits); ; i++ {
 			s := &c[i%chunkSlots]
-			if s.key == 0 {
+			if s.RD == 0 {
 				entries[n] = nil
 				break
 			}
-			if s.key == key {
+			if s.CA == ca && s.RD == rd {
 				entries[n] = &s.Entry
 				break
 			}

@@ -53,14 +53,14 @@ func (w *Worker) straightOut(f *fib.FIB, p *fib.Port, pkts []*mbuf.Mbuf) int {
 		if h4.Link() != link || h4.SrcU32() != ca || end == 0 || clamps && h4.SYN() {
 			break
 		}
-		w.keys[n] = fib.Key4(p.RD, h4.DstU32())
+		w.cas[n] = h4.DstU32()
 		if mode == policy.NVGRE {
 			hop.Hash = packet.Hash(h4.Addrs(), h4.Ports())
 		} else {
 			h4.Layout(end, &hop.Layout)
 		}
 	}
-	f.LookupAll4(w.keys[:n], w.entries[:])
+	f.LookupAll4(p.RD, w.cas[:n], w.entries[:])
 	from := f.Locals[src.Dest].PA
 	pkts = pkts[:n]
 	hops = hops[:n]

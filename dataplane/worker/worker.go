@@ -111,7 +111,7 @@ type Worker struct {
 	spare    [port.MaxBurst]*mbuf.Mbuf // fragments
 	copies   [port.MaxBurst]*mbuf.Mbuf // to be made of the broadcast at hand
 	ncopies  int
-	keys     [port.MaxBurst]uint64     // that are looked up
+	cas      [port.MaxBurst]uint32     // that are looked up
 	entries  [port.MaxBurst]*fib.Entry // what they belong to
 	part     outbound                  // the fragment at hand
 	outbound outbound                  // the frame at hand
