@@ -20,7 +20,7 @@ func TestHostFile(t *testing.T) {
 	mac := [6]byte{0x10, 0x10, 0x10, 0x10, 0x11, 0x05}
 	want := &Config{
 		Host:    Host{Name: "host1"},
-		EAL:     EAL{Memory: 1024, Hugepages: HugepagesNone, Args: []string{"--log-level=lib.eal:4", "--no-pci"}},
+		EAL:     EAL{Memory: 1024, Buffers: 20000, Hugepages: HugepagesNone, Args: []string{"--log-level=lib.eal:4", "--no-pci"}},
 		Workers: Workers{Cores: []int{1, 0}, Idle: IdlePoll},
 		Ports: []Port{
 			{Name: "uplink0", Role: RoleUplink, Device: "0000:3b:00.0", MTU: 1600},
@@ -225,6 +225,7 @@ func TestHostFileFaults(t *testing.T) {
 		{`"1GiB"`, `"2000000GiB"`, `6: eal.memory: "2000000GiB" is too much; use at most 1024GiB`},
 		{`"none"`, `"4K"`, `7: eal.hugepages: "4K" is unknown; use one of "auto", "2M", "1G", "none"`},
 		{`"--no-pci"]`, "\n  17]", `9: eal.args[1]: 17 is not a string; put it in quotes`},
+		{`20000`, `1000`, `9: eal.buffers: 1000 is below 1024; use 1024 to 67108864`},
 		{`[1, 0]`, `[]`, `11: workers.cores: is empty; at least one core must work, like [1]`},
 		{`cores = [1, 0]`, ``, `10: workers.cores: is missing; list the cores that paca may have for itself, like [1]`},
 		{`[1, 0]`, `1`, `11: workers.cores: 1 is not a list; write a list, [...]`},

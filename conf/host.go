@@ -39,6 +39,7 @@ type Host struct {
 // EAL is [eal], what DPDK's environment layer is started with.
 type EAL struct {
 	Memory    int       // MiB
+	Buffers   int       // packets that they hold; 0: enough for all ports there may be, if half the memory is
 	Hugepages Hugepages // which pages the memory is made of
 	Args      []string  // appended as they are
 }
@@ -267,6 +268,7 @@ func (c *Config) read(root *table) {
 	})
 	root.table("eal", func(t *table) {
 		optional(t, "memory", &c.EAL.Memory, mebibytes)
+		optional(t, "buffers", &c.EAL.Buffers, integer(1024, 1<<26))
 		optional(t, "hugepages", &c.EAL.Hugepages, oneOf(HugepagesAuto, Hugepages2M, Hugepages1G, HugepagesNone))
 		list(t, "args", &c.EAL.Args, text)
 	})

@@ -342,8 +342,11 @@ const (
 
 // buffers is enough for every ring of every port there may be to be full, every
 // worker to hold bursts, and every cache to be filled; less where half the memory
-// configured holds less, for drivers want some too.
+// configured holds less, for drivers want some too. What was configured goes first.
 func (h *host) buffers(room int) int {
+	if h.conf.EAL.Buffers > 0 {
+		return h.conf.EAL.Buffers
+	}
 	workers := len(h.conf.Workers.Cores)
 	want := dpdk.MaxPorts*workers*2*descriptors + workers*(4*port.MaxBurst+2*poolCache+1024) + 4096
 	return min(want, h.conf.EAL.Memory<<20/2/(room+int(mbuf.Size)+128))

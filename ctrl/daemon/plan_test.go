@@ -94,3 +94,14 @@ func TestMachineFaults(t *testing.T) {
 		t.Errorf("auto without pages: %v, %v", args, err)
 	}
 }
+
+func TestBuffers(t *testing.T) {
+	h := &host{conf: &conf.Config{EAL: conf.EAL{Memory: 64}, Workers: conf.Workers{Cores: []int{1}}}}
+	if n := h.buffers(2048); n < 8000 || n > 32<<20/2048 {
+		t.Errorf("%d buffers of 2 KiB are not half of 64 MiB", n)
+	}
+	h.conf.EAL.Buffers = 2_000_000
+	if n := h.buffers(2048); n != 2_000_000 {
+		t.Errorf("%d buffers, 2000000 were configured", n)
+	}
+}
