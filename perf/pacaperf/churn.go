@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net/netip"
-	"path/filepath"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,149 +13,166 @@ import (
 
 	"paca/ctrl/api/convert"
 	pacav1 "paca/ctrl/api/paca/v1"
-	dp "paca/dataplane/policy"
+	"paca/dataplane/policy"
 )
 
-// churn measures what changing policy costs a host that forwards at full speed:
-// first single-record change sets by concurrent clients, then sets of a thousand.
-// Policy is durable all the while: every set is on disk before it is
+// churnLoad is one way of changing policy while a host forwards at full speed.
+type churnLoad struct {
+	name            string
+	clients, perSet int
+	wanted          int // changes per second; 0: as many as can be
+}
+
+var churnLoads = []churnLoad{
+	{"single changes, 10,000/s wanted", 32, 1, 10_000},
+	{"single changes, as many as can be", 32, 1, 0},
+	{"sets of 1,000, as many as can be", 4, 1000, 0},
+}
+
+const (
+	churnRounds  = 3
+	churnRecords = 100_000 // besides those that the traffic needs, and only these change
+)
+
+func churnTakes(b *bench) time.Duration {
+	return time.Duration(b.roundsOr(churnRounds)) * (2*time.Second + warmUp + b.window*time.Duration(1+len(churnLoads)))
+}
+
+// churn measures what changing policy costs a host that forwards 60-byte frames
+// into NVGRE. Policy is durable all the while: every set is on disk before it is
 // acknowledged.
-func churn(dir string) error {
-	s := egress()
-	capture := filepath.Join(dir, "churn.pcap")
-	if err := writeCapture(capture, s.frames); err != nil {
-		return err
+func churn(ctx context.Context, b *bench) ([]Row, error) {
+	rest := Row{Scenario: "churn", What: "at rest", Unit: "Mpps", Series: []Series{{Name: "pacad"}}}
+	rates, changes, drops := make([]Row, len(churnLoads)), make([]Row, len(churnLoads)), make([]Row, len(churnLoads))
+	for i, l := range churnLoads {
+		rates[i] = Row{Scenario: "churn", What: l.name, Unit: "Mpps", Series: []Series{{Name: "pacad"}}}
+		changes[i] = Row{Scenario: "churn", What: l.name + ": changes", Unit: "changes/s", Series: []Series{{Name: "pacad"}}}
+		drops[i] = Row{Scenario: "churn", What: l.name + ": dropped", Unit: "packets", Less: true, Series: []Series{{Name: "pacad"}}}
 	}
-	host := fmt.Sprintf(s.host, capture, *core) + fmt.Sprintf("\n[policy]\nstore = \"bolt:%s\"\nseed = \"policy.toml\"\n", filepath.Join(dir, "policy.db"))
-	p, err := start(dir, host, fmt.Sprintf(policy, s.mode)+bigSubnet)
+	for range b.roundsOr(churnRounds) {
+		if err := churnRound(ctx, b, &rest, rates, changes, drops); err != nil {
+			return nil, err
+		}
+	}
+	rows := []Row{rest}
+	for i := range churnLoads {
+		rates[i].Series = append(rates[i].Series, Series{"pacad, at rest", rest.Series[0].Samples})
+		rates[i].compare("pacad", "pacad, at rest", nil)
+		rows = append(rows, rates[i], changes[i], drops[i])
+	}
+	return rows, b.forget()
+}
+
+func churnRound(ctx context.Context, b *bench, rest *Row, rates, changes, drops []Row) (err error) {
+	p := plainParams
+	j, err := b.job(ctx, p)
 	if err != nil {
 		return err
 	}
-	defer p.stop()
-	if err := p.untilSending(s.out); err != nil {
+	j.policy = b.path("churn.db") // its own: each round begins anew
+	if err := os.RemoveAll(j.policy); err != nil {
 		return err
 	}
-	const records = 100_000
-	if err := p.fill(records); err != nil {
+	r, err := pacad{}.start(ctx, j)
+	if err != nil {
 		return err
 	}
-	time.Sleep(warmUp)
-	d := time.Duration(*seconds) * time.Second
-
-	fmt.Println("| policy | changes/s | Mpps | packets dropped |")
-	fmt.Println("|---|---|---|---|")
-	// Every visit moves a record from one PA to the other. A set is one client's:
-	// the number of sets is a multiple of that of clients.
-	behind := make([]uint8, records)
-	for i := range behind {
-		behind[i] = 20
+	defer func() { err = errors.Join(err, r.stop()) }()
+	d := r.(*daemon)
+	p.Records += churnRecords
+	if err := errors.Join(d.setUp(ctx, p), untilSending(ctx, d), sleep(ctx, warmUp)); err != nil {
+		return err
 	}
-	for _, c := range []struct {
-		name             string
-		clients, perSet  int
-		changesPerSecond int // 0: as many as can be
-	}{
-		{"at rest", 0, 1, 0},
-		{"single changes, 10,000/s wanted", 32, 1, 10_000},
-		{"single changes, as many as can be", 32, 1, 0},
-		{"sets of 1,000, as many as can be", 4, 1000, 0},
-		{"at rest", 0, 1, 0},
-	} {
-		before, err := p.port("vm")
+	add := func(row *Row, v float64) { row.Series[0].Samples = append(row.Series[0].Samples, v) }
+	pps, err := measureRate(ctx, d, b.window)
+	if err != nil {
+		return err
+	}
+	add(rest, pps/1e6)
+	b.tell(2*time.Second+warmUp+b.window, "churn: at rest: %.2f Mpps", pps/1e6)
+	var c changer
+	for i, l := range churnLoads {
+		before, err := d.port(ctx, "vm")
 		if err != nil {
 			return err
 		}
-		stop := make(chan struct{})
-		var changes atomic.Int64
-		var clients sync.WaitGroup
-		var failed atomic.Pointer[error]
-		for i := range c.clients {
-			clients.Go(func() {
-				due, pause := time.Now(), time.Duration(0)
-				if c.changesPerSecond > 0 {
-					pause = time.Second * time.Duration(c.clients) / time.Duration(c.changesPerSecond)
-				}
-				for n := i; ; n = (n + c.clients) % (records / c.perSet) {
-					select {
-					case <-stop:
-						return
-					default:
-					}
-					due = due.Add(pause)
-					time.Sleep(time.Until(due))
-					set := make([]dp.Change, c.perSet)
-					for j := range set {
-						r := n*c.perSet + j
-						behind[r] ^= 20 ^ 21
-						set[j] = dp.Change{Verb: dp.Put, Object: record(r, int(behind[r]))}
-					}
-					answer, err := p.Apply(context.Background(), connect.NewRequest(&pacav1.ApplyRequest{Changes: convert.FromChanges(set)}))
-					if err == nil && answer.Msg.Changed != uint64(c.perSet) {
-						err = fmt.Errorf("%d of %d changes changed anything", answer.Msg.Changed, c.perSet)
-					}
-					if err != nil {
-						failed.Store(&err)
-						return
-					}
-					changes.Add(int64(c.perSet))
-				}
-			})
-		}
-		start := time.Now()
-		rate, err := p.rate(s.out, d)
-		took := time.Since(start)
-		done := changes.Load()
-		close(stop)
-		clients.Wait()
-		if e := failed.Load(); e != nil {
-			return *e
-		}
+		pps, perSecond, err := c.during(ctx, b, d, l)
 		if err != nil {
 			return err
 		}
-		after, err := p.port("vm")
+		after, err := d.port(ctx, "vm")
 		if err != nil {
 			return err
 		}
-		fmt.Printf("| %s | %.0f | %.1f | %d |\n", c.name, float64(done)/took.Seconds(), rate/1e6, after.DroppedPackets-before.DroppedPackets)
+		add(&rates[i], pps/1e6)
+		add(&changes[i], perSecond)
+		add(&drops[i], float64(after.DroppedPackets-before.DroppedPackets))
+		b.tell(b.window, "churn: %s: %.0f changes/s, %.2f Mpps", l.name, perSecond, pps/1e6)
 	}
 	return nil
 }
 
-// bigSubnet has room for a million records.
-const bigSubnet = `
-[[virtual_subnet]]
-vsid = 7001
-rdid = "{11111111-2222-3333-4444-000000000001}"
-prefixes = ["10.128.0.0/9"]
-mode = "nvgre"
-`
-
-// record is number i of the big subnet, behind the PA 192.168.2.pa.
-func record(i, pa int) dp.LookupRecord {
-	n := i + 2 // 10.128.0.1 is the router's
-	return dp.LookupRecord{
-		VSID: 7001,
-		CA:   netip.AddrFrom4([4]byte{10, 128 | byte(n>>16), byte(n >> 8), byte(n)}),
-		MAC:  [6]byte{2, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)},
-		PA:   netip.AddrFrom4([4]byte{192, 168, 2, byte(pa)}),
-	}
+// changer moves records from one host to another and back: each visit is a change.
+type changer struct {
+	moved [churnRecords]bool
 }
 
-// fill adds n records to the big subnet, in one set.
-func (p *running) fill(n int) error {
-	stream := p.ApplyStream(context.Background())
-	set := make([]dp.Change, 0, 1000)
-	for i := range n {
-		set = append(set, dp.Change{Verb: dp.Put, Object: record(i, 20)})
-		if len(set) < cap(set) && i < n-1 {
-			continue
-		}
-		if err := stream.Send(&pacav1.ApplyRequest{Changes: convert.FromChanges(set)}); err != nil {
-			break // CloseAndReceive tells why
-		}
-		set = set[:0]
+// during measures the rate while clients change policy, and the changes.
+func (c *changer) during(ctx context.Context, b *bench, d *daemon, l churnLoad) (pps, perSecond float64, err error) {
+	stop := make(chan struct{})
+	var done atomic.Int64
+	var clients sync.WaitGroup
+	var failed atomic.Pointer[error]
+	for i := range l.clients {
+		clients.Go(func() {
+			if err := c.client(ctx, d, l, i, stop, &done); err != nil {
+				failed.Store(&err)
+			}
+		})
 	}
-	_, err := stream.CloseAndReceive()
-	return err
+	start := time.Now()
+	pps, err = measureRate(ctx, d, b.window)
+	took := time.Since(start)
+	n := done.Load()
+	close(stop)
+	clients.Wait()
+	if e := failed.Load(); e != nil {
+		err = errors.Join(err, *e)
+	}
+	return pps, float64(n) / took.Seconds(), err
+}
+
+// client applies one set after the other until told to stop. The number of sets
+// is a multiple of that of clients, so no two have a record in common.
+func (c *changer) client(ctx context.Context, d *daemon, l churnLoad, number int, stop <-chan struct{}, done *atomic.Int64) error {
+	due, pause := time.Now(), time.Duration(0)
+	if l.wanted > 0 {
+		pause = time.Second * time.Duration(l.clients) / time.Duration(l.wanted)
+	}
+	for n := number; ; n = (n + l.clients) % (churnRecords / l.perSet) {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		due = due.Add(pause)
+		time.Sleep(time.Until(due))
+		set := plainParams.records(1024+n*l.perSet, 1024+(n+1)*l.perSet)
+		for i := range set {
+			moved := &c.moved[n*l.perSet+i]
+			if *moved = !*moved; *moved {
+				record := set[i].Object.(policy.LookupRecord)
+				record.PA = plus("172.17.0.1", n%250)
+				set[i].Object = record
+			}
+		}
+		answer, err := d.Apply(ctx, connect.NewRequest(&pacav1.ApplyRequest{Changes: convert.FromChanges(set)}))
+		if err == nil && answer.Msg.Changed != uint64(l.perSet) {
+			err = fmt.Errorf("%d of %d changes changed anything", answer.Msg.Changed, l.perSet)
+		}
+		if err != nil {
+			return err
+		}
+		done.Add(int64(l.perSet))
+	}
 }

@@ -39,8 +39,8 @@ type Row struct {
 	Params   *Params  `json:"params,omitempty"` // of a packet rate: what plots draw over
 	Series   []Series `json:"series"`           // pacad's first
 	Ratios   []Ratio  `json:"ratios,omitempty"`
-	Goal     *Goal    `json:"goal,omitempty"` // of the first series' median
-	Note     string   `json:"note,omitempty"` // what a reader must know, one sentence
+	Goal     *Goal    `json:"goal,omitempty"`  // of the first series' median
+	Notes    []string `json:"notes,omitempty"` // what a reader must know
 }
 
 // Params say which traffic a packet rate is of.

@@ -63,7 +63,7 @@ func TestReportFile(t *testing.T) {
 			Params: &Params{Mode: "nvgre", Frame: "60", Bytes: 60},
 			Series: []Series{{"pacad", []float64{1.5}}, {"testpmd mac", []float64{3}}},
 			Ratios: []Ratio{{Of: "pacad", To: "testpmd mac", Samples: []float64{0.5}, Goal: &Goal{0.6, 0.9}}},
-			Goal:   &Goal{3, 2}, Note: "n",
+			Goal:   &Goal{3, 2}, Notes: []string{"n"},
 		}},
 	}
 	path := filepath.Join(t.TempDir(), "r.json")

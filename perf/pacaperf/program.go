@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/gopacket"
+
+	"paca/dataplane/port"
+)
+
+// program is what can be measured: pacad or one of those beside it.
+type program interface {
+	// name is that of its series.
+	name() string
+	// why says why it cannot be measured with such traffic here; "" if it can.
+	why(Params) string
+	// takes is about how long it takes to start and stop.
+	takes(Params) time.Duration
+	// start returns once the program forwards.
+	start(context.Context, job) (running, error)
+	// wants is what must come of the frame of a flow, and whether its MAC
+	// addresses are the program's to choose.
+	wants(p Params, f flow, size int) (frame []gopacket.SerializableLayer, anyMAC bool)
+}
+
+// running is a program that forwards.
+type running interface {
+	// sent is how many packets have left, at the time when it returns or just
+	// before.
+	sent(context.Context) (uint64, error)
+	stop() error
+}
+
+// job is what a program is started for.
+type job struct {
+	Params
+	b        *bench
+	in, out  string // devices, as DPDK's --vdev has them
+	forwards []int  // cores
+	control  int    // core of all else
+	buffers  int    // in a pool
+	policy   string // file of pacad's store, with the lookup records
+}
+
+// Both programs that can be told get the same: a burst as large, as many buffers,
+// with a cache as large before each core. OVS has 32, about 20,000 and 512, and
+// no setting for the first and last.
+const (
+	burst      = port.MaxBurst
+	cacheSize  = 256
+	spare      = 16 << 10 // buffers besides those that the capture is kept in
+	bufferSize = 2560     // bytes, DPDK's headers included, rounded up
+)
+
+// memory is what DPDK gets in MiB: ordinary pages, which it takes as it uses them.
+func (j job) memory() int { return 512 + j.buffers*bufferSize>>19 }
+
+// peers are those that pacad is measured beside, in the order of plots and tables.
+func peers() []program {
+	return []program{testpmd{"io"}, testpmd{"mac"}, testpmd{"csum"}, ovs{}}
+}
+
+func peerNames() (names []string) {
+	for _, p := range peers() {
+		names = append(names, p.name())
+	}
+	return names
+}
+
+// rxPcap is the device that plays captures, one to a queue: once, or over and over
+// from memory.
+func rxPcap(captures []string, forever bool) string {
+	s := "net_pcap0,rx_pcap=" + strings.Join(captures, ",rx_pcap=")
+	if forever {
+		s += ",infinite_rx=1"
+	}
+	return s
+}
+
+// rate starts a program and measures its packets per second.
+func rate(ctx context.Context, p program, j job, window time.Duration) (pps float64, err error) {
+	r, err := p.start(ctx, j)
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if e := r.stop(); err == nil {
+			err = e
+		}
+	}()
+	if err := untilSending(ctx, r); err != nil {
+		return 0, err
+	}
+	if err := sleep(ctx, warmUp); err != nil {
+		return 0, err
+	}
+	return measureRate(ctx, r, window)
+}
+
+// measureRate is packets per second in a window that begins now.
+func measureRate(ctx context.Context, r running, window time.Duration) (float64, error) {
+	before, err := r.sent(ctx)
+	if err != nil {
+		return 0, err
+	}
+	begin := time.Now()
+	if err := sleep(ctx, window); err != nil {
+		return 0, err
+	}
+	after, err := r.sent(ctx)
+	if err != nil {
+		return 0, err
+	}
+	took := time.Since(begin)
+	if after <= before {
+		return 0, fmt.Errorf("sent nothing in %s", window)
+	}
+	return float64(after-before) / took.Seconds(), nil
+}
+
+// untilSending waits for a program's first packets.
+func untilSending(ctx context.Context, r running) error {
+	const limit = time.Minute // a million frames and records are read first
+	for deadline := time.Now().Add(limit); ; {
+		n, err := r.sent(ctx)
+		if err != nil {
+			return err
+		}
+		if n > 1000 { // more than what a program says for itself
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("has sent %d packets in %s", n, limit)
+		}
+		if err := sleep(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// sleep is interrupted with ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
