@@ -298,7 +298,7 @@ func TestModesLookAlike(t *testing.T) {
 		}
 	}
 	for dir, have := range files {
-		for _, want := range []string{"doc.go", "egress.go", "ingress.go"} {
+		for _, want := range []string{"doc.go", "egress.go", "ingress.go", "offload.go"} {
 			if !slices.Contains(have, want) {
 				t.Errorf("%s has no %s; it has %s", dir, want, fmt.Sprint(have))
 			}

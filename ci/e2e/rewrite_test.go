@@ -242,7 +242,8 @@ func (l *lab) unreachable(t *testing.T, from, ca string) {
 
 // A hop of the fabric carries 1400 bytes: its router says so to the VM itself, as the
 // virtual subnet's router, and TCP goes on; it cuts fragments of datagrams again, which
-// the far kernel puts together. Red learns of it as ever.
+// the far kernel puts together. Red learns of it as ever, and its datagrams are cut as
+// ever.
 func TestM14_R12_R15_R18PathMTUAndFragments(t *testing.T) {
 	l := newLabWith(t, topo.Options{Hop: 1400})
 	l.runRewritten()
@@ -268,7 +269,7 @@ func TestM14_R12_R15_R18PathMTUAndFragments(t *testing.T) {
 
 	payload := make([]byte, 4000)
 	rand.NewChaCha8([32]byte{5}).Read(payload)
-	for _, vm := range []string{topo.Blue1, topo.Blue2} {
+	for _, vm := range []string{topo.Blue1, topo.Blue2, topo.Red1, topo.Red2} {
 		l.do(vm, "sysctl", "-qw", "net.ipv4.ip_no_pmtu_disc=1")
 		l.do(vm, "ip", "route", "flush", "cache")
 	}
@@ -277,6 +278,8 @@ func TestM14_R12_R15_R18PathMTUAndFragments(t *testing.T) {
 		{topo.Blue2, topo.Blue1, "10.1.1.11"},
 		{topo.Blue1, topo.Blue2, "fd00:10:1:1::12"},
 		{topo.Blue2, topo.Blue1, "fd00:10:1:1::11"},
+		{topo.Red1, topo.Red2, "10.1.1.12"},
+		{topo.Red2, topo.Red1, "fd00:10:1:1::11"},
 	} {
 		var conn net.PacketConn
 		if err := l.Enter(way.to, func() (err error) {
@@ -308,6 +311,8 @@ func TestM14_R12_R15_R18PathMTUAndFragments(t *testing.T) {
 		for filter, least := range map[string]int{
 			"!gre && ip.flags.mf == 1":         2,
 			"!gre && ipv6.fraghdr":             2,
+			"gre && ip.flags.mf == 1":          2,
+			"gre && ipv6.fraghdr":              2,
 			"!gre && udp.checksum.status == 1": 1,
 		} {
 			if n := read(filter); n < least {
