@@ -46,12 +46,13 @@ type Compiler struct {
 	places  map[uint32]uint32   // of Subnets in their pages, by VSID
 	spoofer map[uint32][]uint16 // ports that may spoof, by VSID
 	closed  map[vnic]bool       // whose port is not open
-	links
+	provider
 
-	// What the control plane found out, and whether it is in fib.
+	// What the control plane found out, and what of it is not in fib yet.
 	pathMTU   map[paKey]uint16
 	duplicate map[paKey]bool
-	found     bool
+	measured  []paKey // whose path MTU is another
+	disputed  bool    // some PA is a duplicate, or is none any more
 
 	// Edits of the version being made.
 	edits4  []edit[slot4]
@@ -61,6 +62,7 @@ type Compiler struct {
 	owners6 []edit[slotPA6]
 	owners  map[caKey]paKey // records of rewrite subnets that an Update puts, with their PAs, or deletes
 	was     *FIB            // the version before an Update
+	remoded map[uint32]bool // virtual subnets whose mode is another
 	routers []router
 	pages   draft[Subnet]
 	domain  draft[domain]
@@ -81,7 +83,7 @@ type vnic struct {
 // local is what Local is made of.
 type local struct {
 	vnic
-	pa uint16
+	pa paKey
 }
 
 // caKey is a CA in a routing domain.
@@ -129,6 +131,7 @@ func (c *Compiler) forget() {
 		subnets:   map[policy.VSID]subnet{},
 		domains:   map[policy.RDID]uint32{},
 		owners:    map[caKey]paKey{},
+		remoded:   map[uint32]bool{},
 		locals:    newRoster[local](),
 		remotes:   newRoster[paKey](),
 		behind:    map[uint64]uint32{},
@@ -145,7 +148,7 @@ func (c *Compiler) SetPathMTU(pa netip.Addr, mtu uint16) {
 	if c.pathMTU == nil {
 		c.pathMTU = map[paKey]uint16{}
 	}
-	if c.found = true; mtu == 0 {
+	if c.measured = append(c.measured, pa.As16()); mtu == 0 {
 		delete(c.pathMTU, pa.As16())
 		return
 	}
@@ -158,7 +161,7 @@ func (c *Compiler) SetDuplicate(pa netip.Addr, dup bool) {
 	if c.duplicate == nil {
 		c.duplicate = map[paKey]bool{}
 	}
-	if c.found = true; !dup {
+	if c.disputed = true; !dup {
 		delete(c.duplicate, pa.As16())
 		return
 	}
@@ -184,24 +187,30 @@ func (c *Compiler) Compile(b *policy.Book, d Devices, r Resolve) *FIB {
 	for rec := range b.Records() {
 		c.changeRecord(&rec, false)
 	}
-	return c.finish(subnets, false, false, r)
+	return c.finish(subnets, false, true, r)
 }
 
 // Update makes a FIB of b, given what was applied to it since the last one was
-// made. Changes of lookup records and virtual subnets cost what they touch, those
-// of ports and devices as much as there are ports, those of the provider side as
-// much as there are PAs in the fabric. Other PAs on this host, or another routing
-// domain or mode of a subnet, make it a Compile.
+// made. What it costs is what the changes touch: records and virtual subnets
+// themselves; ports, PAs of this host and what was found out of PAs also as much as
+// there are ports, VMs and PAs on this host; another mode of a virtual subnet as many
+// records as it has; provider routes, links and uplinks as many PAs as there are in
+// the fabric. Another routing domain of a virtual subnet, or another Global, makes it
+// a Compile.
 func (c *Compiler) Update(applied []policy.Change, b *policy.Book, d Devices, r Resolve) *FIB {
 	subnets := map[policy.VSID]bool{}
 	ports := !maps.Equal(c.devices, d)
-	links := ports || c.found
+	links := ports || c.disputed
 	for _, ch := range applied {
 		switch o := ch.Object.(type) {
 		case policy.VirtualSubnet:
 			now, exists := b.Subnet(o.VSID)
-			if was, existed := c.subnets[o.VSID]; exists && existed && (was.RDID != now.RDID || was.Mode != now.Mode) {
+			was, existed := c.subnets[o.VSID]
+			if exists && existed && was.RDID != now.RDID {
 				return c.Compile(b, d, r)
+			}
+			if exists && existed && was.Mode != now.Mode {
+				c.remoded[uint32(o.VSID)] = true
 			}
 			subnets[o.VSID] = true
 			ports = true // whose routing domain may be another
@@ -220,12 +229,10 @@ func (c *Compiler) Update(applied []policy.Change, b *policy.Book, d Devices, r 
 	if ports {
 		c.changePorts(b, d)
 	}
+	var moved []netip.Addr
+	ways := false
 	if links {
-		pas := next.PAs
-		links = c.changeSources(b) || c.found
-		if !slices.EqualFunc(pas, next.PAs, func(x, y PA) bool { return x.Addr == y.Addr && x.V6 == y.V6 }) {
-			return c.Compile(b, d, r)
-		}
+		moved, ways = c.changeSources(b)
 	}
 	for i := range applied {
 		switch o := applied[i].Object.(type) {
@@ -235,7 +242,17 @@ func (c *Compiler) Update(applied []policy.Change, b *policy.Book, d Devices, r 
 			c.changeRoute(o, applied[i].Verb == policy.Delete)
 		}
 	}
-	return c.finish(subnets, ports, links, r)
+	for _, pa := range moved {
+		for rec := range b.RecordsAt(pa) {
+			c.changeRecord(&rec, false)
+		}
+	}
+	for vsid := range c.remoded {
+		for rec := range b.RecordsIn(policy.VSID(vsid)) {
+			c.changeRecord(&rec, false)
+		}
+	}
+	return c.finish(subnets, ports || len(moved) > 0, ways, r)
 }
 
 // changeSubnets takes in the subnets with these VSIDs as they are in b. Those not
@@ -477,11 +494,11 @@ func (c *Compiler) changeRecord(r *policy.LookupRecord, deleted bool) {
 		return
 	}
 	c.edit(s.rd, r.CA, e, op)
-	if s.Mode != policy.Rewrite || e.Flags&RouterCA != 0 {
+	if s.Mode != policy.Rewrite && !c.remoded[e.VSID] || e.Flags&RouterCA != 0 {
 		return
 	}
 	k, pa := caKey{s.rd, r.CA}, paKey(r.PA.As16())
-	if c.was == nil {
+	if c.was == nil { // a Compile
 		c.editOwner(pa, k, put)
 	} else if _, known := c.owners[k]; !known || !deleted { // what took its place may come first
 		c.owners[k] = pa
@@ -490,9 +507,9 @@ func (c *Compiler) changeRecord(r *policy.LookupRecord, deleted bool) {
 
 // place has e refer to the PA its VM lives behind. drop undoes it.
 func (c *Compiler) place(e *Entry, rd uint32, pa paKey) {
-	if own, ok := c.own[pa]; ok {
+	if _, own := c.own[pa]; own {
 		e.Flags |= LocalVM
-		e.Dest = c.locals.hold(local{vnic{e.VSID, e.MAC}, own})
+		e.Dest = c.locals.hold(local{vnic{e.VSID, e.MAC}, pa})
 		c.moved = true
 	} else {
 		e.Dest = c.remotes.hold(pa)
@@ -594,9 +611,9 @@ func (f *FIB) paOf(e *Entry) paKey {
 }
 
 // finish makes the next version of what was taken in: subnets says of each VSID
-// that changed whether it has a subnet now, ports and links whether those changed
-// under what there was already.
-func (c *Compiler) finish(subnets map[policy.VSID]bool, ports, links bool, r Resolve) *FIB {
+// that changed whether it has a subnet now, ports and ways whether the ports of local
+// VMs and the ways to PAs of the fabric are to be found anew for what there was already.
+func (c *Compiler) finish(subnets map[policy.VSID]bool, ports, ways bool, r Resolve) *FIB {
 	c.former = map[uint32]uint32{}
 	for v, exists := range subnets {
 		if !exists {
@@ -605,11 +622,12 @@ func (c *Compiler) finish(subnets map[policy.VSID]bool, ports, links bool, r Res
 		}
 	}
 	// A router address without a record has the default one (P21). All that goes
-	// goes first: a prefix may have moved from one subnet to another.
+	// goes first: a prefix may have moved from one subnet to another, or a subnet to
+	// another mode.
 	for _, op := range []op{remove, fill} {
 		for _, a := range c.routers {
 			now := c.subnets[policy.VSID(a.VSID)]
-			has := slices.ContainsFunc(now.Prefixes, func(p netip.Prefix) bool {
+			has := a.Mode == now.Mode && slices.ContainsFunc(now.Prefixes, func(p netip.Prefix) bool {
 				ca, ok := policy.RouterCA(p)
 				return ok && ca == a.ca
 			})
@@ -625,12 +643,13 @@ func (c *Compiler) finish(subnets map[policy.VSID]bool, ports, links bool, r Res
 	c.nameRouters()
 	c.changeOwners()
 	if pas := slices.Clone(f.PAs); c.dress(pas) {
-		f.PAs, links = pas, true
+		f.PAs = pas
 	}
 	f.share()
 	c.edits4, c.edits6, c.macs, c.routers = nil, nil, nil, nil
 	c.owners4, c.owners6, c.was = nil, nil, nil
 	clear(c.owners)
+	clear(c.remoded)
 
 	f.Locals = indexed(&c.locals, f.Locals, ports, func(l local) Local {
 		port, ok := c.vnics[l.vnic]
@@ -639,30 +658,40 @@ func (c *Compiler) finish(subnets map[policy.VSID]bool, ports, links bool, r Res
 		} else if !ok {
 			port = None
 		}
-		return Local{port, l.pa}
+		return Local{port, c.own[l.pa]}
 	})
 	if ports || c.moved {
 		c.findHomes()
 	}
-	if links || c.remotes.untidy() {
-		links = true
+	if ways = ways || c.remotes.untidy(); ways {
 		c.forgetWays()
 	} else {
 		f.resolve(r)
-	}
-	f.remotes = indexed(&c.remotes, f.remotes, links, func(k paKey) Remote {
-		pa := netip.AddrFrom16(k).Unmap()
-		rem := Remote{Limit: Limits{^uint16(0), ^uint16(0)}, way: c.way(pa, r)}
-		rem.Addr, rem.V6 = flat(pa)
-		if mtu, known := c.pathMTU[k]; known {
-			rem.Limit = limits(mtu, rem.V6)
+		if !slices.Equal(c.made, c.columns()) {
+			c.changeColumns()
 		}
+		if len(c.remotes.fresh) > 0 {
+			f.adjs = slices.Clone(f.adjs) // which get longer
+		}
+	}
+	f.remotes = indexed(&c.remotes, f.remotes, ways, func(k paKey) Remote {
+		pa := netip.AddrFrom16(k).Unmap()
+		rem := Remote{Limit: c.limit(k), way: c.way(pa, r)}
+		rem.Addr, rem.V6 = flat(pa)
 		if !rem.V6 {
 			sum := uint32(k[12])<<8 + uint32(k[13]) + uint32(k[14])<<8 + uint32(k[15])
 			rem.Sum = uint16(sum>>16 + sum)
 		}
 		return rem
 	})
+	if len(c.measured) > 0 {
+		f.remotes = slices.Clone(f.remotes)
+		for _, k := range c.measured {
+			if i, known := c.remotes.index[k]; known {
+				f.remotes[i].Limit = c.limit(k)
+			}
+		}
+	}
 	f.groups = nil
 	for k := range c.groups {
 		var g paGroup
@@ -673,9 +702,17 @@ func (c *Compiler) finish(subnets map[policy.VSID]bool, ports, links bool, r Res
 	}
 	f.subnetPages, f.domains = c.pages.pages, c.domain.pages
 	c.pages, c.domain = draft[Subnet]{}, draft[domain]{}
-	c.found = false
+	c.measured, c.disputed = nil, false
 	f.Version++
 	return f
+}
+
+// limit is what was found of the path to a PA of the fabric (M10).
+func (c *Compiler) limit(pa paKey) Limits {
+	if mtu, known := c.pathMTU[pa]; known {
+		return limits(mtu, !netip.AddrFrom16(pa).Is4In6())
+	}
+	return Limits{^uint16(0), ^uint16(0)}
 }
 
 // findHomes tells every VM port which PAs its VM's records name.

@@ -60,7 +60,7 @@ type FIB struct {
 	subnetPages pages[Subnet]
 	domains     pages[domain]
 	remotes     []Remote // PAs of the fabric, by Entry.Dest
-	adjs        []Adj    // by Remote.way*len(PAs) + source PA
+	adjs        [][]Adj  // by source PA, then Remote.way
 	shared4     []shared4
 	shared6     []shared6
 	groups      []paGroup
@@ -334,7 +334,7 @@ func (f *FIB) Adj(e *Entry, source uint16) *Adj { return f.AdjTo(&f.remotes[e.De
 
 // AdjTo is the way from PA source (an index into PAs) to r.
 func (f *FIB) AdjTo(r *Remote, source uint16) *Adj {
-	return &f.adjs[int(r.way)*len(f.PAs)+int(source)]
+	return &f.adjs[source][r.way]
 }
 
 // Remote is the PA of e, which must be neither LocalVM nor RouterCA.
@@ -352,9 +352,8 @@ func (f *FIB) Way(pa netip.Addr, source uint16) *Adj {
 	addr, v6 := flat(pa)
 	for i := range f.remotes {
 		r := &f.remotes[i]
-		at := int(r.way)*len(f.PAs) + int(source)
-		if r.Addr == addr && r.V6 == v6 && at < len(f.adjs) { // else a newer version's, in a place that is free here
-			return &f.adjs[at]
+		if r.Addr == addr && r.V6 == v6 && int(r.way) < len(f.adjs[source]) { // else a newer version's, in a place that is free here
+			return f.AdjTo(r, source)
 		}
 	}
 	return nil

@@ -214,6 +214,17 @@ func (b *Book) RecordsIn(v VSID) iter.Seq[LookupRecord] {
 	}
 }
 
+// RecordsAt is Records behind one PA.
+func (b *Book) RecordsAt(pa netip.Addr) iter.Seq[LookupRecord] {
+	return func(yield func(LookupRecord) bool) {
+		for n := range b.records.behind(pa) {
+			if !yield(b.records.record(n)) {
+				return
+			}
+		}
+	}
+}
+
 // Holder is the record that has a concrete CA, whatever its MAC (P6).
 func (b *Book) Holder(v VSID, ca netip.Addr) (LookupRecord, bool) {
 	if n := b.records.at[identityOf(v, ca, packet.MAC{}).place()]; n != 0 {

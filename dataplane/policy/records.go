@@ -279,9 +279,14 @@ func (t *records) remode(v VSID, rewrite bool) {
 }
 
 // in is the slots of a virtual subnet.
-func (t *records) in(v VSID) iter.Seq[uint32] {
+func (t *records) in(v VSID) iter.Seq[uint32] { return t.chain(t.bySubnet[v], bySubnet) }
+
+// behind is the slots whose records have a PA, but for router records.
+func (t *records) behind(pa netip.Addr) iter.Seq[uint32] { return t.chain(t.byPA[addressOf(pa)], byPA) }
+
+func (t *records) chain(c chain, which int) iter.Seq[uint32] {
 	return func(yield func(uint32) bool) {
-		for n := t.bySubnet[v].first; n != 0; n = t.slot(n).next[bySubnet] {
+		for n := c.first; n != 0; n = t.slot(n).next[which] {
 			if !yield(n) {
 				return
 			}
