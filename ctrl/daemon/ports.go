@@ -34,7 +34,7 @@ func (h *host) open(p policy.Port) error {
 		return fmt.Errorf("port %s: %d ports are open, and DPDK has room for no more", p.Name, dpdk.MaxPorts)
 	}
 	workers := len(h.conf.Workers.Cores)
-	c := ethdev.Config{Name: p.Name, Device: p.Device, MTU: p.MTU, TxQueues: workers, Descriptors: descriptors, Pool: h.pool, Offloads: wanted(&p)}
+	c := ethdev.Config{Name: p.Name, Device: p.Device, MTU: p.MTU, Workers: workers, Descriptors: descriptors, Pool: h.pool, Offloads: wanted(&p)}
 	if p.Role == policy.Host {
 		// So that the kernel takes for its own what is for the network card (W24).
 		c.MAC = h.uplinkMAC(p.Uplink)

@@ -91,6 +91,44 @@ const (
 // none.
 func VhostFeatures(port PortID) uint64 { return uint64(C.shim_vhost_features(C.uint16_t(port))) }
 
+// VhostWatch has the library keep count of the transmit queues of a port of net_vhost
+// that the VM's driver takes from: bit i of the result stands for queue i. It is to be
+// read atomically, and valid for as long as the process.
+func VhostWatch(port PortID) (*uint64, error) {
+	if err := errnoOf(C.shim_vhost_watch(C.uint16_t(port))); err != nil {
+		return nil, fmt.Errorf("watch queues: %w", err)
+	}
+	return (*uint64)(unsafe.Pointer(C.shim_vhost_queues(C.uint16_t(port)))), nil
+}
+
+// VhostUnwatch ends VhostWatch.
+func VhostUnwatch(port PortID) { C.shim_vhost_unwatch(C.uint16_t(port)) }
+
+// What RSS can go by, in DevInfo.RSSOffloads and DevConf.RSS.
+const (
+	RSSNVGRE          uint64 = C.RTE_ETH_RSS_NVGRE
+	RSSLevelMask      uint64 = C.RTE_ETH_RSS_LEVEL_MASK
+	RSSLevelInnermost uint64 = C.RTE_ETH_RSS_LEVEL_INNERMOST
+	RSSInner          uint64 = C.RTE_ETH_RSS_IP | C.RTE_ETH_RSS_TCP | C.RTE_ETH_RSS_UDP // what tenants' flows differ in
+)
+
+// FlowSpreadNVGRE has a started port spread NVGRE over IPv4 or IPv6 over its receive
+// queues by those of types (RTE_ETH_RSS_*) that the inner headers have (O32, O33).
+func FlowSpreadNVGRE(port PortID, queues int, v6 bool, types uint64) error {
+	why := make([]byte, 128)
+	rc := C.shim_flow_nvgre(C.uint16_t(port), C.uint16_t(queues), C.bool(v6), C.uint64_t(types), (*C.char)(unsafe.Pointer(&why[0])), C.size_t(len(why)))
+	if err := errnoOf(rc); err != nil {
+		if text := C.GoString((*C.char)(unsafe.Pointer(&why[0]))); text != "" {
+			return fmt.Errorf("%w: %s", err, text)
+		}
+		return err
+	}
+	return nil
+}
+
+// FlowFlush takes back all flow rules of a port.
+func FlowFlush(port PortID) { C.rte_flow_flush(C.uint16_t(port), nil) }
+
 // Probe plugs in the device of a devargs string, as on EAL's command line after
 // --vdev or --allow, and returns its port.
 func Probe(devargs string) (PortID, error) {

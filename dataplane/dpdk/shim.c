@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <rte_log.h>
+#include <rte_spinlock.h>
 
 #include "shim.h"
 
@@ -45,6 +46,89 @@ const struct shim_value *shim_constants(int *n)
 {
 	*n = RTE_DIM(constants);
 	return constants;
+}
+
+static uint64_t vhost_queues[RTE_MAX_ETHPORTS];
+static rte_spinlock_t vhost_lock = RTE_SPINLOCK_INITIALIZER;
+
+// vhost_event hears of queues one change at a time; those of a driver that left are
+// not told.
+static int vhost_event(uint16_t port, enum rte_eth_event_type type, void *arg, void *ret)
+{
+	struct rte_eth_vhost_queue_event e;
+	uint64_t queues;
+
+	(void)arg;
+	(void)ret;
+	rte_spinlock_lock(&vhost_lock);
+	queues = vhost_queues[port];
+	if (type == RTE_ETH_EVENT_INTR_LSC && rte_eth_vhost_get_vid_from_port_id(port) < 0)
+		queues = 0;
+	while (rte_eth_vhost_get_queue_event(port, &e) == 0) {
+		if (e.rx || e.queue_id >= 64)
+			continue;
+		if (e.enable)
+			queues |= UINT64_C(1) << e.queue_id;
+		else
+			queues &= ~(UINT64_C(1) << e.queue_id);
+	}
+	__atomic_store_n(&vhost_queues[port], queues, __ATOMIC_RELEASE);
+	rte_spinlock_unlock(&vhost_lock);
+	return 0;
+}
+
+int shim_vhost_watch(uint16_t port)
+{
+	int rc;
+
+	vhost_queues[port] = 0;
+	rc = rte_eth_dev_callback_register(port, RTE_ETH_EVENT_QUEUE_STATE, vhost_event, NULL);
+	if (rc == 0)
+		rc = rte_eth_dev_callback_register(port, RTE_ETH_EVENT_INTR_LSC, vhost_event, NULL);
+	if (rc == 0)
+		vhost_event(port, RTE_ETH_EVENT_QUEUE_STATE, NULL, NULL); // a driver may be there already
+	return rc;
+}
+
+void shim_vhost_unwatch(uint16_t port)
+{
+	rte_eth_dev_callback_unregister(port, RTE_ETH_EVENT_QUEUE_STATE, vhost_event, NULL);
+	rte_eth_dev_callback_unregister(port, RTE_ETH_EVENT_INTR_LSC, vhost_event, NULL);
+}
+
+uint64_t *shim_vhost_queues(uint16_t port)
+{
+	return &vhost_queues[port];
+}
+
+int shim_flow_nvgre(uint16_t port, uint16_t queues, bool v6, uint64_t types, char *why, size_t size)
+{
+	uint16_t queue[RTE_MAX_QUEUES_PER_PORT];
+	struct rte_flow_attr attr = { .ingress = 1 };
+	struct rte_flow_item pattern[] = {
+		{ .type = RTE_FLOW_ITEM_TYPE_ETH },
+		{ .type = v6 ? RTE_FLOW_ITEM_TYPE_IPV6 : RTE_FLOW_ITEM_TYPE_IPV4 },
+		{ .type = RTE_FLOW_ITEM_TYPE_NVGRE },
+		{ .type = RTE_FLOW_ITEM_TYPE_END },
+	};
+	struct rte_flow_action_rss rss = {
+		.level = 2, // the inner headers of one tunnel
+		.types = types,
+		.queue_num = queues,
+		.queue = queue,
+	};
+	struct rte_flow_action actions[] = {
+		{ .type = RTE_FLOW_ACTION_TYPE_RSS, .conf = &rss },
+		{ .type = RTE_FLOW_ACTION_TYPE_END },
+	};
+	struct rte_flow_error error = { .message = NULL };
+
+	for (uint16_t i = 0; i < RTE_MIN(queues, RTE_DIM(queue)); i++)
+		queue[i] = i;
+	if (rte_flow_create(port, &attr, pattern, actions, &error) != NULL)
+		return 0;
+	snprintf(why, size, "%s", error.message == NULL ? "" : error.message);
+	return -rte_errno;
 }
 
 // Every message is one packet of the pipe: its level as one character, then

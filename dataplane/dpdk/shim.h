@@ -5,12 +5,14 @@
 #ifndef PACA_DPDK_SHIM_H
 #define PACA_DPDK_SHIM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_dev.h>
 #include <rte_ethdev.h>
+#include <rte_flow.h>
 #include <rte_eth_vhost.h>
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
@@ -129,6 +131,14 @@ static inline uint64_t shim_vhost_features(uint16_t port)
 		return 0;
 	return features;
 }
+
+// shim_vhost_watch begins to keep, and shim_vhost_queues is where it keeps, which
+// transmit queues of a vhost port its driver takes from, a bit for each.
+int shim_vhost_watch(uint16_t port);
+void shim_vhost_unwatch(uint16_t port);
+uint64_t *shim_vhost_queues(uint16_t port);
+
+int shim_flow_nvgre(uint16_t port, uint16_t queues, bool v6, uint64_t types, char *why, size_t size);
 
 static inline int shim_link(uint16_t port, int *up, uint32_t *mbps)
 {

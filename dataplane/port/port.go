@@ -12,7 +12,9 @@ import "paca/dataplane/mbuf"
 const MaxBurst = 64
 
 // Port is one device with one or more queues. A queue of one direction belongs
-// to one worker; different queues may be used concurrently.
+// to one worker; different queues may be used concurrently. Transmit queues are
+// numbered by worker: a port that has fewer shares them, and makes workers wait for
+// each other, for a burst.
 type Port interface {
 	// Rx fills pkts from the front with received packets and returns how many;
 	// it never blocks. The caller owns them.
@@ -53,8 +55,10 @@ type Info struct {
 	MAC      [6]byte // the device's own address, zero where it has none
 	MTU      int     // largest L3 packet in bytes, the Ethernet header not counted
 	RxQueues int
-	TxQueues int
-	LinkUp   bool // at open; devices without link state are up
+	TxQueues int    // of the device
+	TxShared bool   // workers may have to wait for each other to send
+	Inner    string // how the device spreads NVGRE over RxQueues by what is inside; "": it does not
+	LinkUp   bool   // at open; devices without link state are up
 }
 
 // Offloads are what a device can do in software's place, and what it does for this

@@ -19,8 +19,12 @@
 //
 //   - af_packet also receives what the host's own kernel sends on the interface;
 //     VLAN tags are in the data, both ways.
-//   - af_packet, af_xdp, tap, vhost-user and virtio-user have as many receive as
-//     transmit queues, and frames arrive on all of them.
+//   - af_packet, af_xdp, tap, vhost-user, virtio-user and memif have as many receive
+//     as transmit queues, and frames arrive on all of them.
+//   - memif and virtio-user have one queue unless told: the other side must have as
+//     many, and does not say.
+//   - vhost-user: the VM's driver takes from as many queues as it likes, and may
+//     change its mind; what goes to others is lost.
 //   - tap polls with a system call each time, and carries an MTU of at most 1504.
 //   - vhost-user sends nothing and is down until a VM's driver is there; the
 //     library looks for new ones once a second.
@@ -51,8 +55,9 @@ type Config struct {
 	Name        string        // of the port, for errors
 	Device      string        // as above
 	MTU         int           // largest L3 packet in bytes; 0: what the device has
-	RxQueues    int           // default 1
-	TxQueues    int           // default 1
+	Workers     int           // send by queues below it, each by its own; default 1
+	Queues      int           // to receive; 0: as many as Workers, or as the device has if those are fewer
+	Inner       bool          // NVGRE shall be spread over them by what is inside, if the device can
 	Descriptors int           // per queue, rounded to what the device can have; default 1024
 	Pool        *dpdk.Mempool // fills the receive queues
 	MAC         [6]byte       // of a tap; zero: one made up. Other devices have their own
@@ -71,6 +76,9 @@ type Port struct {
 	capas dpdk.DevInfo
 	wants mbuf.Offloads
 
+	shared *shared // nil: each worker has a transmit queue to itself
+	flat   error   // see Flat
+
 	prepares bool          // packets may ask for offloads
 	refused  atomic.Uint64 // packets that asked for what the driver could not do
 
@@ -85,13 +93,12 @@ var _ port.Port = (*Port)(nil)
 var control sync.Mutex
 
 // New plugs in and starts a device. The network namespace is the calling
-// thread's. Drivers whose queues come in pairs get as many of both kinds; Info
-// says how many, and all receive queues want to be polled.
+// thread's. Info says how many queues it has; all receive queues want to be polled.
 func New(c Config) (*Port, error) {
 	if c.Descriptors == 0 {
 		c.Descriptors = 1024
 	}
-	c.RxQueues, c.TxQueues = max(c.RxQueues, 1), max(c.TxQueues, 1)
+	c.Workers = max(c.Workers, 1)
 
 	runtime.LockOSThread() // one namespace for all steps
 	defer runtime.UnlockOSThread()
@@ -126,10 +133,8 @@ func (p *Port) plugIn(c *Config) (err error) {
 
 // start takes the plugged device through DPDK's steps.
 func (p *Port) start(c Config) error {
-	rx, tx := c.RxQueues, c.TxQueues
-	if p.plug.paired {
-		rx, tx = max(rx, tx), max(rx, tx)
-	}
+	var rx, tx int
+	var inner string
 	rxDescriptors, txDescriptors := c.Descriptors, c.Descriptors
 	mtu := c.MTU
 	for _, step := range []struct {
@@ -137,7 +142,7 @@ func (p *Port) start(c Config) error {
 		do   func() error
 	}{
 		{"device info", func() (err error) { p.capas, err = dpdk.DevInfoGet(p.id); return }},
-		{"queues", func() error { return fits(p.capas, rx, tx) }},
+		{"queues", func() (err error) { rx, tx, err = c.numbers(&p.capas, p.plug.paired); return }},
 		{"mtu", func() (err error) {
 			if mtu == 0 {
 				if mtu, err = p.mtu(); err != nil {
@@ -156,7 +161,7 @@ func (p *Port) start(c Config) error {
 				conf.MTU = mtu
 			}
 			if rx > 1 {
-				conf.RSS = p.capas.RSSOffloads
+				conf.RSS, inner = hashes(&p.capas, c.Inner)
 			}
 			return dpdk.DevConfigure(p.id, conf)
 		}},
@@ -186,19 +191,17 @@ func (p *Port) start(c Config) error {
 			return optional(dpdk.PromiscuousEnable(p.id))
 		}},
 		{"start", func() error { return dpdk.DevStart(p.id) }},
-		{"describe", func() error { return p.describe(c.Device, rx, tx) }},
+		{"shared queues", func() error { return p.share(c.Workers, tx) }},
+		{"describe", func() error { return p.describe(c.Device, rx, tx, inner) }},
 	} {
 		if err := step.do(); err != nil {
+			if errors.Is(err, ErrQueues) { // says what
+				return err
+			}
 			return fmt.Errorf("%s: %w", step.what, err)
 		}
 	}
-	return nil
-}
-
-func fits(i dpdk.DevInfo, rx, tx int) error {
-	if rx > i.MaxRxQueues || tx > i.MaxTxQueues {
-		return fmt.Errorf("%d receive and %d transmit asked for, the device has %d and %d", rx, tx, i.MaxRxQueues, i.MaxTxQueues)
-	}
+	p.spread(rx, c.Inner)
 	return nil
 }
 
@@ -230,8 +233,8 @@ func holds(pool *dpdk.Mempool, mtu int) error {
 }
 
 // describe fills info, which holds from now on, and begins the counting.
-func (p *Port) describe(device string, rx, tx int) error {
-	p.info = port.Info{Device: device, Driver: p.capas.Driver, RxQueues: rx, TxQueues: tx}
+func (p *Port) describe(device string, rx, tx int, inner string) error {
+	p.info = port.Info{Device: device, Driver: p.capas.Driver, RxQueues: rx, TxQueues: tx, TxShared: p.shared != nil, Inner: inner}
 	link, err := dpdk.LinkGet(p.id)
 	if err := optional(err); err != nil {
 		return err
@@ -269,6 +272,13 @@ func (p *Port) Rx(queue int, pkts []*mbuf.Mbuf) int { return dpdk.RxBurst(p.id, 
 // Tx implements port.Port. A packet that asks for what the driver cannot do for it is
 // taken and lost, and counts as an error.
 func (p *Port) Tx(queue int, pkts []*mbuf.Mbuf) int {
+	if p.shared != nil {
+		return p.txShared(queue, pkts)
+	}
+	return p.tx(queue, pkts)
+}
+
+func (p *Port) tx(queue int, pkts []*mbuf.Mbuf) int {
 	if !p.prepares {
 		return dpdk.TxBurst(p.id, queue, pkts)
 	}
@@ -336,6 +346,9 @@ func (p *Port) Close() error {
 	}
 	p.stats()
 	p.closed = true
+	if p.shared != nil && p.shared.open != nil {
+		dpdk.VhostUnwatch(p.id)
+	}
 	if err := errors.Join(dpdk.DevStop(p.id), dpdk.Detach(p.id), p.unplug()); err != nil {
 		return fmt.Errorf("ethdev: %s: close: %w", p.name, err)
 	}

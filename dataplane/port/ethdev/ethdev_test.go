@@ -77,11 +77,13 @@ func newPort(t testing.TB, c Config) *Port {
 // drain takes out what a test left in the device.
 func drain(p *Port, pool port.Pool) {
 	pkts := make([]*mbuf.Mbuf, 64)
-	for range 100 {
-		n := p.Rx(0, pkts)
-		pool.Free(pkts[:n])
-		if n == 0 {
-			return
+	for q := range p.Info().RxQueues {
+		for range 100 {
+			n := p.Rx(q, pkts)
+			pool.Free(pkts[:n])
+			if n == 0 {
+				break
+			}
 		}
 	}
 }
@@ -473,8 +475,8 @@ func writePcap(t *testing.T, path string, n int) {
 
 func TestQueues(t *testing.T) {
 	pool := newPool(t, poolSize, mbuf.DefaultDataRoom)
-	p := newPort(t, Config{Device: fmt.Sprint("vdev:net_null", serial.Add(1)), RxQueues: 2, TxQueues: 3, Pool: pool})
-	if i := p.Info(); i.RxQueues != 2 || i.TxQueues != 3 || !i.LinkUp {
+	p := newPort(t, Config{Device: fmt.Sprint("vdev:net_null", serial.Add(1)), Queues: 2, Workers: 3, Pool: pool})
+	if i := p.Info(); i.RxQueues != 2 || i.TxQueues != 3 || i.TxShared || !i.LinkUp {
 		t.Errorf("%+v", i)
 	}
 	pkts := make([]*mbuf.Mbuf, 32)
@@ -494,7 +496,7 @@ func TestAFPacketQueues(t *testing.T) {
 	run(t, "ip link add pacaA type veth peer name pacaB")
 	run(t, "ip link set pacaB up")
 	pool := newPool(t, poolSize, mbuf.DefaultDataRoom)
-	p := newPort(t, Config{Device: "af_packet:pacaA", TxQueues: 3, Pool: pool})
+	p := newPort(t, Config{Device: "af_packet:pacaA", Workers: 3, Pool: pool})
 	if i := p.Info(); i.RxQueues != 3 || i.TxQueues != 3 {
 		t.Fatalf("%+v: queues of af_packet come in pairs", i)
 	}
@@ -598,7 +600,7 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 			t.Errorf("%s:\n got %s\nwant %s", c.device, text, c.want)
 		}
 	}
-	if _, err := New(Config{Device: "vdev:net_ring99", RxQueues: 1000, Pool: pool}); err == nil || !strings.Contains(err.Error(), "1000 receive and 1 transmit asked for") {
+	if _, err := New(Config{Device: "vdev:net_ring99", Queues: 1000, Pool: pool}); !errors.Is(err, ErrQueues) || !strings.Contains(err.Error(), "queues: 1000 asked for, the device has 16") {
 		t.Errorf("1000 queues: %v", err)
 	}
 }

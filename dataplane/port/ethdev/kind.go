@@ -139,7 +139,7 @@ func afPacket(c *Config, arg string) (plug, error) {
 	}
 	size := ringFrame(mtu)
 	p.devargs, err = vdevArgs("net_af_packet", "iface="+arg,
-		fmt.Sprintf("qpairs=%d", max(c.RxQueues, c.TxQueues)),
+		fmt.Sprintf("qpairs=%d", c.pairs()),
 		fmt.Sprintf("framesz=%d", size),
 		// Whole pages of whole frames: size is a multiple of 1024.
 		fmt.Sprintf("blocksz=%d", size*max(4, os.Getpagesize()/1024)),
@@ -164,7 +164,11 @@ func afXDP(c *Config, arg string) (plug, error) {
 	if !capable(unix.CAP_NET_ADMIN) || !capable(unix.CAP_BPF) {
 		p.hint = "CAP_NET_ADMIN and CAP_BPF are needed"
 	}
-	p.devargs, err = vdevArgs("net_af_xdp", "iface="+arg, fmt.Sprintf("queue_count=%d", max(c.RxQueues, c.TxQueues)))
+	n := c.pairs()
+	if c.Queues == 0 {
+		n = min(n, rxQueuesOf(arg))
+	}
+	p.devargs, err = vdevArgs("net_af_xdp", "iface="+arg, fmt.Sprintf("queue_count=%d", n))
 	return p, err
 }
 
@@ -270,7 +274,7 @@ func vhostUser(c *Config, arg string) (plug, error) {
 		tso = "tso=1"
 	}
 	devargs, err := vdevArgs("net_vhost", "iface="+path, fmt.Sprintf("client=%d", client), tso, "legacy-ol-flags=0",
-		fmt.Sprintf("queues=%d", max(c.RxQueues, c.TxQueues)))
+		fmt.Sprintf("queues=%d", c.pairs()))
 	return plug{devargs: devargs, paired: true}, err
 }
 
@@ -279,7 +283,7 @@ func virtioUser(c *Config, arg string) (plug, error) {
 	if _, err := os.Stat(arg); err != nil {
 		return plug{}, fmt.Errorf("%w: the vhost-user side must be there first", err)
 	}
-	devargs, err := vdevArgs("net_virtio_user", "path="+arg, fmt.Sprintf("queues=%d", max(c.RxQueues, c.TxQueues)))
+	devargs, err := vdevArgs("net_virtio_user", "path="+arg, fmt.Sprintf("queues=%d", c.agreed()))
 	return plug{devargs: devargs, promiscuous: true, paired: true}, err
 }
 
