@@ -21,9 +21,9 @@ func TestHostFile(t *testing.T) {
 	want := &Config{
 		Host:    Host{Name: "host1"},
 		EAL:     EAL{Memory: 1024, Buffers: 20000, Hugepages: HugepagesNone, Args: []string{"--log-level=lib.eal:4", "--no-pci"}},
-		Workers: Workers{Cores: []int{1, 0}, Idle: IdlePoll},
+		Workers: Workers{Cores: []int{1, 0}, Idle: IdlePoll, Spread: SpreadSoftware},
 		Ports: []Port{
-			{Name: "uplink0", Role: RoleUplink, Device: "0000:3b:00.0", MTU: 1600},
+			{Name: "uplink0", Role: RoleUplink, Device: "0000:3b:00.0", MTU: 1600, Queues: 4},
 			{Name: "blue-vm1", Role: RoleVM, Device: "vhost-user:/run/paca/blue-vm1.sock,client", MTU: 1500, VSID: 6001, MAC: mac, DynamicIPLimit: 8, StormLimit: 1000},
 			{Name: "red-vm1", Role: RoleVM, Device: "memif:/run/paca/memif.sock,id=3,role=server", MTU: 1500, VSID: 5001, MAC: mac, DynamicIPLimit: 8, StormLimit: 1000},
 			{Name: "kernel", Role: RoleHost, Device: "tap:paca0", MTU: 1500, Uplink: "uplink0"},
@@ -111,7 +111,7 @@ func TestPolicyFile(t *testing.T) {
 			{Name: "guarded-vm", Role: RoleVM, Device: "tap:guarded", MTU: 1500, MAC: [6]byte{0x10, 0x10, 0x10, 0x10, 0x11, 0x09},
 				MACSpoofing: true, DHCPGuard: true, RouterGuard: true, StormLimit: 200},
 			{Name: "kernel1", Role: RoleHost, Device: "tap:paca1", MTU: 1500, Uplink: "uplink1"},
-			{Name: "kernel2", Role: RoleHost, Device: "tap:paca2", MTU: 1500, Uplink: "uplink2", NoOffload: []string{"multi_segment"}},
+			{Name: "kernel2", Role: RoleHost, Device: "tap:paca2", MTU: 1500, Uplink: "uplink2", Queues: 2, NoOffload: []string{"multi_segment"}},
 		},
 		ProviderAddresses: []ProviderAddress{
 			{Address: netip.MustParsePrefix("192.168.1.11/24"), Port: "uplink0", VLAN: 7, MAC: [6]byte{2, 0, 0, 0, 1, 0x11}},
@@ -264,6 +264,9 @@ func TestHostFileFaults(t *testing.T) {
 		{`"10:10:10:10:11:05"`, `"11:10:10:10:11:05"`, `25: port[1].mac: "11:10:10:10:11:05" is a multicast address; use one whose first byte is even`},
 		{`"10:10:10:10:11:05"`, `"00:00:00:00:00:00"`, `25: port[1].mac: "00:00:00:00:00:00" is no card's address; use one that is not all zero`},
 		{`vsid = 5001`, `vsid = 6001`, `32: port[2].mac: is the same as port[1].mac on line 25; within a virtual subnet a MAC is one VM's`},
+		{`queues = 4`, `queues = 0`, `19: port[0].queues: 0 is below 1; use 1 to 1024`},
+		{`queues = 4`, `queues = 1025`, `19: port[0].queues: 1025 is above 1024; use 1 to 1024`},
+		{`"software"`, `"rss"`, `13: workers.spread: "rss" is unknown; use one of "auto", "nic", "software", "none"`},
 		{`mtu = 1600`, `vsid = 6001`, `18: port[0].vsid: only a port of role "vm" has one; remove it`},
 		{`mtu = 1600`, `mac = "02:00:00:00:00:01"`, `18: port[0].mac: only a port of role "vm" has one here; remove it`},
 

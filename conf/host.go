@@ -57,9 +57,22 @@ const (
 
 // Workers is [workers].
 type Workers struct {
-	Cores []int // one poll-mode worker on each; at least one
-	Idle  Idle
+	Cores  []int // one poll-mode worker on each; at least one
+	Idle   Idle
+	Spread Spread
 }
+
+// Spread is who deals NVGRE from other hosts out to the workers, by what is inside: two
+// hosts' has but one pair of addresses outside. // O32
+type Spread string
+
+// The choices of workers.spread.
+const (
+	SpreadAuto     Spread = "auto"     // the uplink's device if it can, else the workers
+	SpreadNIC      Spread = "nic"      // the device
+	SpreadSoftware Spread = "software" // the workers
+	SpreadNone     Spread = "none"     // nobody: who receives a packet carries it
+)
 
 // Idle is what a worker does when nothing arrives.
 type Idle string
@@ -95,6 +108,8 @@ type Port struct {
 	RouterGuard    bool
 	DynamicIPLimit uint32 // CAs that may be learned from it
 	StormLimit     uint32 // packets per second that its broadcasts and multicasts become; 0 = any number
+
+	Queues uint32 // to receive; 0 = one for each worker, or as many as the device has if those are fewer
 
 	Uplink string // role host only: name of an uplink; "" = the only one (W20)
 
@@ -209,7 +224,7 @@ func Defaults() Config {
 	return Config{
 		Host:    Host{Name: machine, DuplicateDetection: true},
 		EAL:     EAL{Memory: 512, Hugepages: HugepagesAuto},
-		Workers: Workers{Idle: IdleAdaptive},
+		Workers: Workers{Idle: IdleAdaptive, Spread: SpreadAuto},
 		Router:  Router{DecrementTTL: true, ICMPRate: 100},
 		NVGRE:   NVGRE{FlowID: FlowIDHash, DSCPECN: DSCPECNCopy, ControlMessages: ControlMessagesNotify},
 		Policy:  PolicySource{Store: "bolt:/var/lib/paca/policy.db"},
@@ -284,6 +299,7 @@ func (c *Config) read(root *table) {
 				func(core int) (int, bool) { return core, true })
 		}
 		optional(t, "idle", &c.Workers.Idle, oneOf(IdlePoll, IdleAdaptive))
+		optional(t, "spread", &c.Workers.Spread, oneOf(SpreadAuto, SpreadNIC, SpreadSoftware, SpreadNone))
 	})
 	root.tables("port", func(t *table) {
 		p := Port{MTU: defaultMTU}
@@ -347,6 +363,7 @@ func readPort(t *table, p *Port, vsid func(any) (uint32, error)) (role bool) {
 	role = required(t, "role", &p.Role, oneOf(RoleUplink, RoleVM, RoleHost), `use "uplink", "vm" or "host"`)
 	required(t, "device", &p.Device, device, "use a PCI address or kind:argument, like \"tap:vm1\"")
 	optional(t, "mtu", &p.MTU, integer(1280, 9702))
+	optional(t, "queues", &p.Queues, integer[uint32](1, 1024))
 	t.table("offload", func(t *table) {
 		for _, word := range Offloads {
 			use := true

@@ -36,6 +36,9 @@ func (p *Policy) Write(w io.Writer) error {
 		if o.Role == RoleVM && o.StormLimit != defaultStormLimit {
 			b.number("storm_limit", o.StormLimit)
 		}
+		if o.Queues != 0 {
+			b.number("queues", o.Queues)
+		}
 		b.label("uplink", o.Uplink)
 		if len(o.NoOffload) > 0 {
 			b.set("offload", "{ "+strings.Join(o.NoOffload, " = false, ")+" = false }")

@@ -234,6 +234,8 @@ func (h *host) plugIn(r *request) (opened []string, err error) {
 				fault("mtu", errNotHotPluggable)
 			case was.NoOffload != p.NoOffload:
 				fault("offload", errNotHotPluggable)
+			case was.Queues != p.Queues:
+				fault("queues", errNotHotPluggable)
 			}
 			continue
 		}

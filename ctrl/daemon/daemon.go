@@ -60,6 +60,7 @@ type host struct {
 	running  bool // workers are
 	control  *control
 	notices  notices // to who watches
+	loads    loads   // of the workers
 
 	mu       sync.RWMutex // of what follows; reports read, applyAll writes
 	book     *policy.Book
@@ -324,7 +325,14 @@ func (h *host) openPorts(context.Context) error {
 	for _, p := range slices.SortedStableFunc(h.ports(), uplinksFirst) {
 		if err := h.open(p); err != nil {
 			if i := slices.IndexFunc(h.conf.Ports, func(c conf.Port) bool { return c.Name == p.Name }); i >= 0 {
-				return h.fault(fmt.Sprintf("port[%d].device", i), err)
+				key := fmt.Sprintf("port[%d].device", i)
+				switch {
+				case errors.Is(err, ethdev.ErrQueues):
+					key = fmt.Sprintf("port[%d].queues", i)
+				case errors.Is(err, errFlat):
+					key = "workers.spread"
+				}
+				return h.fault(key, err)
 			}
 			// A VM's port that was plugged in and whose other side is gone by
 			// now must not keep the others from running.
@@ -340,15 +348,16 @@ const (
 	poolCache   = 256
 )
 
-// buffers is enough for every ring of every port there may be to be full, every
-// worker to hold bursts, and every cache to be filled; less where half the memory
-// configured holds less, for drivers want some too. What was configured goes first.
+// buffers is enough for every ring of every port there may be to be full, and of every
+// worker to every other, every worker to hold bursts, and every cache to be filled; less
+// where half the memory configured holds less, for drivers want some too. What was
+// configured goes first.
 func (h *host) buffers(room int) int {
 	if h.conf.EAL.Buffers > 0 {
 		return h.conf.EAL.Buffers
 	}
 	workers := len(h.conf.Workers.Cores)
-	want := dpdk.MaxPorts*workers*2*descriptors + workers*(4*port.MaxBurst+2*poolCache+1024) + 4096
+	want := dpdk.MaxPorts*workers*2*descriptors + workers*(4*port.MaxBurst+2*poolCache+1024) + workers*(workers-1)*worker.BeltSize + 4096
 	return min(want, h.conf.EAL.Memory<<20/2/(room+int(mbuf.Size)+128))
 }
 
@@ -379,17 +388,19 @@ func (h *host) staticNeighbors() {
 
 // makeWorkers makes one worker for each core.
 func (h *host) makeWorkers(context.Context) error {
-	choices := modes.Config{NVGRE: nvgre.Config{
-		ZeroFlowID: h.conf.NVGRE.FlowID == conf.FlowIDZero,
-		ZeroTOS:    h.conf.NVGRE.DSCPECN == conf.DSCPECNZero,
-	}}
+	cores := len(h.conf.Workers.Cores)
 	router := worker.Router{
 		KeepTTL:    !h.conf.Router.DecrementTTL,
 		AnswerPing: h.conf.Router.AnswerPing,
 		ClampMSS:   h.conf.Router.ClampMSS,
 		ErrorRate:  h.conf.Router.ICMPRate,
 	}
-	for i := range h.conf.Workers.Cores {
+	for i := range cores {
+		choices := modes.Config{NVGRE: nvgre.Config{
+			ZeroFlowID: h.conf.NVGRE.FlowID == conf.FlowIDZero,
+			ZeroTOS:    h.conf.NVGRE.DSCPECN == conf.DSCPECNZero,
+			FirstID:    uint16(i * (1 << 16) / cores),
+		}}
 		h.workers = append(h.workers, worker.New(worker.Config{
 			FIB:      &h.fib,
 			Modes:    modes.New(choices),
@@ -402,6 +413,7 @@ func (h *host) makeWorkers(context.Context) error {
 			NVE:      h.conf.NVGRE.ControlMessages != conf.ControlMessagesOff,
 		}))
 	}
+	worker.Crew(h.workers)
 	h.control.workers = h.workers
 	h.plug()
 	return nil
@@ -416,6 +428,9 @@ func (h *host) startWorkers(context.Context) error {
 		}
 		running.Wait()
 		h.running = false
+		for _, w := range h.workers {
+			w.Release()
+		}
 	})
 	for i, w := range h.workers {
 		ready := make(chan error)
@@ -459,6 +474,7 @@ func (h *host) startControl(context.Context) error {
 	running.Go(func() { h.control.run(ctx) })
 	running.Go(func() { h.applyAll(ctx) })
 	running.Go(func() { h.proposeAll(ctx) })
+	running.Go(func() { h.loads.keep(ctx, h.workers) })
 	h.atEnd(func() { cancel(); running.Wait() })
 	return nil
 }

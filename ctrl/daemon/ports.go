@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"time"
 
+	"paca/conf"
 	"paca/dataplane/count"
 	"paca/dataplane/dpdk"
 	"paca/dataplane/fib"
@@ -23,6 +24,9 @@ type slot struct {
 	asked policy.Port
 	uses  mbuf.Offloads // as the workers know it
 	base  count.Port    // what earlier ports of this index had counted
+
+	spread worker.Spread // what workers deal out of an uplink's queues
+	how    string        // who deals NVGRE out to the workers, for people
 }
 
 // open plugs a device in: it gets an index, and the workers poll it. Policy does
@@ -34,7 +38,8 @@ func (h *host) open(p policy.Port) error {
 		return fmt.Errorf("port %s: %d ports are open, and DPDK has room for no more", p.Name, dpdk.MaxPorts)
 	}
 	workers := len(h.conf.Workers.Cores)
-	c := ethdev.Config{Name: p.Name, Device: p.Device, MTU: p.MTU, Workers: workers, Descriptors: descriptors, Pool: h.pool, Offloads: wanted(&p)}
+	c := ethdev.Config{Name: p.Name, Device: p.Device, MTU: p.MTU, Workers: workers, Queues: int(p.Queues), Descriptors: descriptors, Pool: h.pool, Offloads: wanted(&p)}
+	c.Inner = p.Role == policy.Uplink && (h.conf.Workers.Spread == conf.SpreadAuto || h.conf.Workers.Spread == conf.SpreadNIC)
 	if p.Role == policy.Host {
 		// So that the kernel takes for its own what is for the network card (W24).
 		c.MAC = h.uplinkMAC(p.Uplink)
@@ -44,6 +49,11 @@ func (h *host) open(p policy.Port) error {
 		return err
 	}
 	s := &slot{dev: dev, asked: p}
+	if p.Role == policy.Uplink {
+		if s.spread, s.how, err = spread(h.conf.Workers.Spread, workers, dev.Info(), dev.Flat()); err != nil {
+			return errors.Join(fmt.Errorf("port %s: %w", p.Name, err), dev.Close())
+		}
+	}
 	for _, w := range h.workers {
 		w.Count.Ports[i].AddTo(&s.base)
 	}
@@ -52,8 +62,41 @@ func (h *host) open(p policy.Port) error {
 	h.mu.Unlock()
 	h.plug()
 	info := dev.Info()
-	h.log.Info("port open", "port", p.Name, "role", p.Role, "device", p.Device, "driver", info.Driver, "mac", packet.MAC(info.MAC), "mtu", p.MTU)
+	log := h.log.With("port", p.Name, "role", p.Role, "device", p.Device, "driver", info.Driver, "mac", packet.MAC(info.MAC), "mtu", p.MTU)
+	if workers > 1 {
+		log = log.With("rx_queues", info.RxQueues, "tx_queues", info.TxQueues)
+	}
+	if s.how != "" {
+		log = log.With("spread", s.how)
+	}
+	log.Info("port open")
 	return nil
+}
+
+// errFlat is that of spread.
+var errFlat = errors.New("the device does not spread NVGRE")
+
+// spread is what workers are to deal out of the queues of an uplink, and in words who
+// deals out NVGRE (O32). It is an error if the device should, and does not: flat says
+// why, unless it has but one queue.
+func spread(by conf.Spread, workers int, info port.Info, flat error) (s worker.Spread, how string, err error) {
+	s = worker.SpreadTunnels
+	if info.RxQueues < workers {
+		s = worker.SpreadFlows
+	}
+	switch {
+	case workers == 1:
+		return worker.SpreadNone, "", nil
+	case by == conf.SpreadNone:
+		return worker.SpreadNone, "none", nil
+	case by == conf.SpreadNIC && info.Inner != "", by == conf.SpreadAuto && info.Inner != "" && info.RxQueues >= workers:
+		return worker.SpreadNone, info.Inner, nil
+	case by == conf.SpreadNIC && info.RxQueues == 1:
+		return s, "", fmt.Errorf("%w: it has one queue", errFlat)
+	case by == conf.SpreadNIC:
+		return s, "", fmt.Errorf("%w: %w", errFlat, flat)
+	}
+	return s, "software", nil
 }
 
 // close plugs a device out. Packets that a FIB still sends to it are dropped.
@@ -139,7 +182,7 @@ func (h *host) plug() {
 			if queues == n {
 				w = q
 			}
-			plugs[w].Poll = append(plugs[w].Poll, worker.Queue{Port: uint16(i), Queue: q})
+			plugs[w].Poll = append(plugs[w].Poll, worker.Queue{Port: uint16(i), Queue: q, Spread: s.spread})
 		}
 	}
 	for i, w := range h.workers {
@@ -148,15 +191,18 @@ func (h *host) plug() {
 }
 
 // settle waits until every running worker has left the FIB and the Plug behind
-// that were in force before.
+// that were in force before, and then until each has carried what others had given it
+// by then.
 func (h *host) settle() {
 	if !h.running {
 		return
 	}
-	for _, w := range h.workers {
-		for end := w.Turns() + 2; w.Turns() < end; {
-			runtime.Gosched()
-			time.Sleep(50 * time.Microsecond)
+	for range min(2, len(h.workers)) {
+		for _, w := range h.workers {
+			for end := w.Turns() + 2; w.Turns() < end; {
+				runtime.Gosched()
+				time.Sleep(50 * time.Microsecond)
+			}
 		}
 	}
 }
@@ -197,4 +243,4 @@ func (h *host) totals(i int) (sum count.Port) {
 }
 
 // errNotHotPluggable says why a port's change is refused.
-var errNotHotPluggable = errors.New("a port keeps its device, role, MTU and offloads; delete it and add it anew")
+var errNotHotPluggable = errors.New("a port keeps its device, role, MTU, queues and offloads; delete it and add it anew")

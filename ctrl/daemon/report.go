@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"iter"
 	"os"
 	"slices"
@@ -46,14 +47,44 @@ func (h *report) Status() *pacav1.StatusResponse {
 			Neighbors:         uint32(len(f.NextHops)),
 		},
 	}
-	for i, w := range h.workers {
-		s := w.Count.Snapshot()
-		r.Workers = append(r.Workers, &pacav1.Worker{
-			Core:       uint32(h.conf.Workers.Cores[i]),
-			PollsEmpty: s.PollsEmpty,
-			PollsValid: s.PollsValid,
-			Sleeps:     s.Sleeps,
-		})
+	r.Workers = (*host)(h).workersReport().Workers
+	return r
+}
+
+// Workers implements server.Host.
+func (h *report) Workers() *pacav1.WorkersResponse {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return (*host)(h).workersReport()
+}
+
+// workersReport is what the workers do. The caller holds h.mu.
+func (h *host) workersReport() *pacav1.WorkersResponse {
+	counted := snapshots(h.workers)
+	shares, over := h.loads.until(momentOf(time.Now(), counted))
+	r := &pacav1.WorkersResponse{Seconds: over.Seconds(), Imbalance: imbalance(shares)}
+	for i, c := range counted {
+		w := &pacav1.Worker{
+			Core:            uint32(h.conf.Workers.Cores[i]),
+			PollsEmpty:      c.PollsEmpty,
+			PollsValid:      c.PollsValid,
+			Sleeps:          c.Sleeps,
+			IdleNanoseconds: c.Idle,
+			GivenPackets:    c.Given,
+			TakenPackets:    c.Taken,
+		}
+		sum := c.Sum()
+		w.RxPackets, w.TxPackets, w.QueueDrops = sum.RxPackets, sum.TxPackets, sum.Drops[count.WorkerQueue]
+		for _, n := range sum.Drops {
+			w.DroppedPackets += n
+		}
+		if shares != nil {
+			w.Load, w.PacketsPerSecond = shares[i].load, shares[i].rate
+		}
+		for _, q := range h.workers[i].Plug.Load().Poll {
+			w.Queues = append(w.Queues, fmt.Sprintf("%s/%d", h.portName(q.Port), q.Queue))
+		}
+		r.Workers = append(r.Workers, w)
 	}
 	return r
 }
@@ -95,6 +126,7 @@ func (h *report) Ports() []*pacav1.Port {
 			RxErrors:   stats.RxErrors,
 			TxErrors:   stats.TxErrors,
 		}
+		r.RxQueues, r.TxQueues, r.TxShared, r.Spread = uint32(info.RxQueues), uint32(info.TxQueues), info.TxShared, s.how
 		r.Offloads = offloadReport(&s.asked, s.dev.Offloads(), r.HostFile)
 		for _, n := range c.Drops {
 			r.DroppedPackets += n
@@ -215,12 +247,18 @@ func (h *scrape) Ports() []metrics.Port {
 }
 
 // Workers implements metrics.Source.
-func (h *scrape) Workers() []metrics.Worker {
+func (h *scrape) Workers() ([]metrics.Worker, float64) {
+	counted := snapshots(h.workers)
+	shares, _ := h.loads.until(momentOf(time.Now(), counted))
 	var all []metrics.Worker
-	for i, w := range h.workers {
-		all = append(all, metrics.Worker{Core: h.conf.Workers.Cores[i], Counters: w.Count})
+	for i, c := range counted {
+		w := metrics.Worker{Core: h.conf.Workers.Cores[i], Counters: c}
+		if shares != nil {
+			w.Load = shares[i].load
+		}
+		all = append(all, w)
 	}
-	return all
+	return all, imbalance(shares)
 }
 
 // FIB implements metrics.Source.

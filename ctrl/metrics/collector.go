@@ -13,8 +13,8 @@ import (
 // Source is what a scrape reads. Its methods may be called by many goroutines at
 // once.
 type Source interface {
-	Ports() []Port     // in any order
-	Workers() []Worker // in any order
+	Ports() []Port                              // in any order
+	Workers() (all []Worker, imbalance float64) // in any order; the busiest's load over the mean
 	FIB() FIB
 	Provider() Provider
 	NVE() NVE
@@ -32,6 +32,7 @@ type Port struct {
 type Worker struct {
 	Core     int
 	Counters *count.Worker
+	Load     float64 // part of the last seconds in which there was something to do, 0 to 1
 }
 
 // FIB is the table that the workers read, by its size.
@@ -103,6 +104,13 @@ var (
 	drops      = prometheus.NewDesc("paca_drops_total", "Packets dropped, by the port that they came from and the reason; pacactl drops explains each.", []string{"port", "reason"}, nil)
 	events     = prometheus.NewDesc("paca_events_total", "What was done with packets besides passing them on or dropping them, by the port that they came from; docs/events.md explains each.", []string{"port", "event"}, nil)
 	polls      = prometheus.NewDesc("paca_worker_polls_total", "Polls of a receive queue: empty brought nothing, valid brought packets.", []string{"core", "result"}, nil)
+	idle       = prometheus.NewDesc("paca_worker_idle_seconds_total", "Seconds in which the worker had nothing to do, asleep or not.", []string{"core"}, nil)
+	received   = prometheus.NewDesc("paca_worker_receive_packets_total", "Packets that the worker received from devices.", []string{"core"}, nil)
+	sent       = prometheus.NewDesc("paca_worker_transmit_packets_total", "Packets that the worker sent to devices.", []string{"core"}, nil)
+	handed     = prometheus.NewDesc("paca_worker_handed_packets_total", "Packets handed from worker to worker, to be carried by whose flow they are: given to peers, or taken from them.", []string{"core", "direction"}, nil)
+	lost       = prometheus.NewDesc("paca_worker_drops_total", "Packets that the worker dropped; paca_drops_total has the reasons.", []string{"core"}, nil)
+	load       = prometheus.NewDesc("paca_worker_load_ratio", "Part of the last seconds in which the worker had something to do.", []string{"core"}, nil)
+	uneven     = prometheus.NewDesc("paca_worker_imbalance_ratio", "The busiest worker's load over the mean of all: 1 is even, 0 is nothing to do.", nil, nil)
 	sleeps     = prometheus.NewDesc("paca_worker_sleeps_total", "Times that the idle worker slept.", []string{"core"}, nil)
 	fibVersion = prometheus.NewDesc("paca_fib_version", "Version of the forwarding table that the workers read.", nil, nil)
 	fibEntries = prometheus.NewDesc("paca_fib_entries", "Entries of the forwarding table that the workers read.", []string{"kind"}, nil)
@@ -130,7 +138,7 @@ func (c *Collector) Describe(to chan<- *prometheus.Desc) {
 	for _, m := range perPorts {
 		to <- m.desc
 	}
-	for _, d := range []*prometheus.Desc{linkUp, drops, events, polls, sleeps, fibVersion, fibEntries, addresses, duplicates, pathMTUs, notices, messages, buildInfo} {
+	for _, d := range []*prometheus.Desc{linkUp, drops, events, polls, idle, received, sent, handed, lost, load, uneven, sleeps, fibVersion, fibEntries, addresses, duplicates, pathMTUs, notices, messages, buildInfo} {
 		to <- d
 	}
 }
@@ -145,12 +153,26 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	}
 
 	ports := c.source.Ports()
-	for _, w := range c.source.Workers() {
+	workers, imbalance := c.source.Workers()
+	gauge(uneven, imbalance)
+	for _, w := range workers {
 		s := w.Counters.Snapshot()
+		sum := s.Sum()
 		core := strconv.Itoa(w.Core)
 		counter(polls, s.PollsEmpty, core, "empty")
 		counter(polls, s.PollsValid, core, "valid")
 		counter(sleeps, s.Sleeps, core)
+		to <- prometheus.MustNewConstMetric(idle, prometheus.CounterValue, float64(s.Idle)/1e9, core)
+		counter(received, sum.RxPackets, core)
+		counter(sent, sum.TxPackets, core)
+		counter(handed, s.Given, core, "given")
+		counter(handed, s.Taken, core, "taken")
+		dropped := uint64(0)
+		for _, n := range sum.Drops {
+			dropped += n
+		}
+		counter(lost, dropped, core)
+		gauge(load, w.Load, core)
 	}
 	for i := range ports {
 		p := &ports[i]

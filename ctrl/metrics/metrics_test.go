@@ -27,7 +27,7 @@ type fake struct {
 }
 
 func newFake() *fake {
-	return &fake{[]Worker{{1, count.NewWorker(2)}, {3, count.NewWorker(2)}}}
+	return &fake{[]Worker{{1, count.NewWorker(2), 0.25}, {3, count.NewWorker(2), 0.75}}}
 }
 
 func (f *fake) Ports() []Port {
@@ -42,8 +42,8 @@ func (f *fake) Ports() []Port {
 	}
 	return ports
 }
-func (f *fake) Workers() []Worker { return f.workers }
-func (f *fake) FIB() FIB          { return FIB{Version: 9, VirtualSubnets: 2, LookupRecords: 4, Neighbors: 1} }
+func (f *fake) Workers() ([]Worker, float64) { return f.workers, 1.5 }
+func (f *fake) FIB() FIB                     { return FIB{Version: 9, VirtualSubnets: 2, LookupRecords: 4, Neighbors: 1} }
 func (f *fake) Provider() Provider {
 	return Provider{Addresses: map[string]int{"preferred": 3, "duplicate": 1}, Duplicates: 5, PathMTUs: 7, NoticesTold: 8, NoticesLost: 9}
 }
@@ -54,6 +54,7 @@ func TestOutput(t *testing.T) {
 	for i, w := range f.workers {
 		n := uint64(i + 1)
 		w.Counters.PollsEmpty, w.Counters.PollsValid, w.Counters.Sleeps = 100*n, 10*n, n
+		w.Counters.Idle, w.Counters.Given, w.Counters.Taken = 1_500_000_000*n, 18*n, 19*n
 		p := &w.Counters.Ports[1]
 		p.RxPackets, p.RxBytes, p.TxPackets, p.TxBytes, p.Control = 11*n, 12*n, 13*n, 14*n, 15*n
 		p.Drops[count.Runt] = 16 * n

@@ -4,7 +4,7 @@
 //	pacactl apply -f FILE, diff -f FILE, export, ps1 FILE, watch
 //	pacactl next-hop [SRC-CA] DST-CA --vsid N, mtu, mtu test PA
 //	pacactl migrate --vsid N --ca A --to PA
-//	pacactl status, drops, neighbor list, version, completion SHELL
+//	pacactl status, workers, drops, neighbor list, version, completion SHELL
 //
 // The nouns are virtual-subnet, lookup-record, customer-route, provider-address,
 // provider-route, port and global. Each stands in a file of its own, as a table of
@@ -106,7 +106,7 @@ For completion in a shell: pacactl completion bash|zsh|fish|powershell.`,
 		root.AddCommand(c.verbs(n))
 	}
 	root.AddCommand(c.apply(), c.diff(), c.export(), c.ps1(), c.migrate(), c.watch(), c.nextHop(), c.mtu())
-	root.AddCommand(c.status(), c.drops(), c.neighbor(), c.version())
+	root.AddCommand(c.status(), c.workers(), c.drops(), c.neighbor(), c.version())
 	return root
 }
 

@@ -40,10 +40,21 @@ func (fake) Status() *pacav1.StatusResponse {
 	}
 }
 
+func (fake) Workers() *pacav1.WorkersResponse {
+	return &pacav1.WorkersResponse{
+		Workers: []*pacav1.Worker{
+			{Core: 1, Load: 0.7312, PacketsPerSecond: 1234567.8, RxPackets: 9000000000, TxPackets: 5000000000, GivenPackets: 4000000000, DroppedPackets: 14, QueueDrops: 12,
+				Queues: []string{"uplink0/0", "blue-vm1/0", "red-vm1/0", "a-port-with-a-long-name/0", "host0/0"}},
+			{Core: 2, Load: 0.5, TakenPackets: 4000000000, TxPackets: 4000000000},
+		},
+		Seconds: 9.6, Imbalance: 1.1877,
+	}
+}
+
 func (fake) Ports() []*pacav1.Port {
 	return []*pacav1.Port{
 		{Name: "uplink0", Role: "uplink", Device: "0000:3b:00.0", Driver: "net_ixgbe", Mac: "02:00:00:00:00:01", Mtu: 1600, LinkUp: true,
-			RxPackets: 1000000, TxPackets: 1000001, DeviceStats: &pacav1.DeviceStats{RxMissed: 3}, DroppedPackets: 12, Offload: map[string]bool{"vlan": false, "gre_tso": false},
+			RxPackets: 1000000, TxPackets: 1000001, DeviceStats: &pacav1.DeviceStats{RxMissed: 3}, DroppedPackets: 12, Queues: 1, RxQueues: 1, TxQueues: 2, TxShared: true, Spread: "software", Offload: map[string]bool{"vlan": false, "gre_tso": false},
 			Offloads: []*pacav1.PortOffload{
 				{Name: "TCP segmentation", Word: "tso", Device: true, Used: true},
 				{Name: "TCP segmentation in GRE", Word: "gre_tso", Device: true, Software: "frames are cut", Reason: "switched off"},
@@ -127,6 +138,7 @@ var questions = map[string][]string{
 	"drops":              {"drops"},
 	"drops-all":          {"drops", "--all"},
 	"neighbor-list":      {"neighbor", "list"},
+	"workers":            {"workers"},
 }
 
 func TestTables(t *testing.T) {

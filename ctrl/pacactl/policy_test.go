@@ -205,7 +205,7 @@ port set red-vm1 --vsid 5001 --mac 10-10-10-10-11-05
 port set red-vm1 --mac-spoofing --dhcp-guard=true --router-guard --dynamic-ip-limit 0 --storm-limit 200 --dry-run
 port set red-vm1 --mac-spoofing --dhcp-guard=true --router-guard --dynamic-ip-limit 0 --storm-limit 200
 port set red-vm1 --mac-spoofing=false --storm-limit 0
-port add host0 --role host --device tap:paca0 --uplink uplink0
+port add host0 --role host --device tap:paca0 --uplink uplink0 --queues 2
 port show host0
 port list
 port show red-vm1
@@ -247,6 +247,7 @@ func TestRefusals(t *testing.T) {
 		// What only some ports, subnets and records may have.
 		{1, "port add up1 --role uplink --device tap:u --mac-spoofing --storm-limit 5", []string{"port name=up1: mac-spoofing: only a port of role vm has this (L31)", "port name=up1: storm-limit: only a port of role vm has this (A21)"}},
 		{1, "port add v --role vm --device tap:v --mac 101010101109 --dynamic-ip-limit 4097", []string{"port name=v: dynamic-ip-limit: 4097 is more than 4096 (L32)"}},
+		{1, "port add v --role vm --device tap:v --mac 101010101109 --queues 1025", []string{"port name=v: queues: 1025 is more than 1024; 0 is one for each worker (O32)"}},
 		{2, "port add v --role vm --device tap:v --mac 101010101109 --storm-limit none", []string{`"none" is not a number of 32 bits`}},
 		{2, "port set blue-vm1 --dhcp-guard=On", []string{`"On" is neither true nor false`}},
 		{1, "port add h --role host --device tap:h --uplink nowhere", []string{`port name=h: uplink: no uplink is called "nowhere" (W20)`}},
@@ -498,6 +499,7 @@ func randomPolicy(r *rand.Rand) (set []policy.Change) {
 			port.VSID = vsid
 		}
 		port.MACSpoofing, port.DHCPGuard, port.RouterGuard = r.IntN(2) == 0, r.IntN(2) == 0, r.IntN(2) == 0
+		port.Queues = uint32(r.IntN(3))
 		port.DynamicIPLimit, port.StormLimit = uint32(r.IntN(3)*4), uint32(r.IntN(3)*500)
 		put(port)
 	}

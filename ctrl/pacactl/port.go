@@ -28,6 +28,7 @@ var ports = &noun{
 		{name: "router_guard", part: free, help: "drop the VM's router advertisements and redirects"},
 		{name: "dynamic_ip_limit", part: free, help: "addresses that may be learned from the VM, 0 to 4096; without it 8"},
 		{name: "storm_limit", part: free, help: "packets that broadcasts and multicasts from the VM may become in a second, 0 is any number; without it 1000"},
+		{name: "queues", part: free, help: "receive queues, 1 to 1024; without it one for each worker, or as many as the device has"},
 		{name: "uplink", part: free, help: "with role host: the uplink whose other traffic it carries; without it the only one", complete: uplinks},
 		{name: "offload", part: free, help: "what the device may do though software could: words with =on or =off; all are on without it", words: offloads},
 	},

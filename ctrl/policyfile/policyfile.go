@@ -67,7 +67,7 @@ func New(p *conf.Policy) *File {
 		f.add(policy.Port{
 			Name: o.Name, Role: roles[o.Role], Device: o.Device, VSID: policy.VSID(o.VSID), MAC: o.MAC, MTU: o.MTU,
 			MACSpoofing: o.MACSpoofing, DHCPGuard: o.DHCPGuard, RouterGuard: o.RouterGuard,
-			DynamicIPLimit: o.DynamicIPLimit, StormLimit: o.StormLimit, Uplink: o.Uplink, NoOffload: offloads(o.NoOffload),
+			DynamicIPLimit: o.DynamicIPLimit, StormLimit: o.StormLimit, Queues: o.Queues, Uplink: o.Uplink, NoOffload: offloads(o.NoOffload),
 		})
 	}
 	f.begin(policy.KindProviderAddress)
@@ -153,7 +153,7 @@ func Write(w io.Writer, objects iter.Seq[policy.Object]) error {
 			p.Ports = append(p.Ports, conf.Port{
 				Name: o.Name, Role: conf.Role(o.Role.String()), Device: o.Device, VSID: uint32(o.VSID), MAC: o.MAC, MTU: o.MTU,
 				MACSpoofing: o.MACSpoofing, DHCPGuard: o.DHCPGuard, RouterGuard: o.RouterGuard,
-				DynamicIPLimit: o.DynamicIPLimit, StormLimit: o.StormLimit, Uplink: o.Uplink, NoOffload: offloadWords(o.NoOffload),
+				DynamicIPLimit: o.DynamicIPLimit, StormLimit: o.StormLimit, Queues: o.Queues, Uplink: o.Uplink, NoOffload: offloadWords(o.NoOffload),
 			})
 		case policy.ProviderAddress:
 			p.ProviderAddresses = append(p.ProviderAddresses, conf.ProviderAddress{Address: o.Prefix, Port: o.Port, VLAN: o.VLAN, MAC: o.MAC})

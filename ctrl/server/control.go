@@ -32,6 +32,10 @@ func (c *control) Status(context.Context, *connect.Request[pacav1.StatusRequest]
 	return connect.NewResponse(c.host.Status()), nil
 }
 
+func (c *control) Workers(context.Context, *connect.Request[pacav1.WorkersRequest]) (*connect.Response[pacav1.WorkersResponse], error) {
+	return connect.NewResponse(c.host.Workers()), nil
+}
+
 func (c *control) ListPorts(_ context.Context, r *connect.Request[pacav1.ListPortsRequest], to *connect.ServerStream[pacav1.ListPortsResponse]) error {
 	names := texts(r.Msg.Name)
 	roles, err := words("role", r.Msg.Role, "uplink, vm or host", policy.Uplink.String(), policy.VM.String(), policy.Host.String())

@@ -24,6 +24,9 @@ import (
 type Host interface {
 	Status() *pacav1.StatusResponse
 
+	// Workers tells what the workers do, in the order of configuration.
+	Workers() *pacav1.WorkersResponse
+
 	// Ports lists in the order of configuration.
 	Ports() []*pacav1.Port
 

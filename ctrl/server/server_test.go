@@ -41,6 +41,10 @@ func (f *fake) Status() *pacav1.StatusResponse {
 	return &pacav1.StatusResponse{Name: "host1", Pid: 42, Counts: &pacav1.Counts{LookupRecords: uint32(f.records)}}
 }
 
+func (f *fake) Workers() *pacav1.WorkersResponse {
+	return &pacav1.WorkersResponse{Workers: []*pacav1.Worker{{Core: 1, Load: 0.5}}, Seconds: 10, Imbalance: 1}
+}
+
 func (f *fake) Ports() []*pacav1.Port {
 	return []*pacav1.Port{{Name: "uplink0", Role: "uplink"}, {Name: "blue-vm1", Role: "vm", Vsid: 6001}}
 }
@@ -123,6 +127,10 @@ func TestEveryCall(t *testing.T) {
 			}
 			if !proto.Equal(status.Msg, host.Status()) {
 				t.Errorf("status %v", status.Msg)
+			}
+			workers, err := c.Workers(ctx, connect.NewRequest(&pacav1.WorkersRequest{}))
+			if err != nil || !proto.Equal(workers.Msg, host.Workers()) {
+				t.Errorf("workers %v, %v", workers, err)
 			}
 			ports, err := client.All(c.ListPorts(ctx, connect.NewRequest(&pacav1.ListPortsRequest{})))
 			if err != nil || !proto.Equal(ports, &pacav1.ListPortsResponse{Ports: host.Ports()}) {

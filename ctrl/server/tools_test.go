@@ -84,7 +84,7 @@ func TestReflection(t *testing.T) {
 			t.Errorf("%s: services %v, %v", name, services, err)
 		}
 		files, err := stream.FileContainingSymbol("paca.v1.Control")
-		if err != nil || len(files) == 0 || len(files[0].GetService()) != 1 || len(files[0].GetService()[0].GetMethod()) != 17 {
+		if err != nil || len(files) == 0 || len(files[0].GetService()) != 1 || len(files[0].GetService()[0].GetMethod()) != 18 {
 			t.Errorf("%s: %d files, %v", name, len(files), err)
 		}
 		if _, err := stream.FileContainingSymbol("paca.v1.Nothing"); err == nil {

@@ -40,7 +40,7 @@ func oneOfEach() []policy.Object {
 	return []policy.Object{
 		policy.Global{UseExternalRouter: true},
 		policy.Port{Name: "blue-vm1", Role: policy.VM, VSID: 6001, MAC: packet.MAC{2, 0, 0, 0, 0, 1}, MTU: 1458, Device: "vhost-user:/run/paca/blue.sock",
-			MACSpoofing: true, DHCPGuard: true, RouterGuard: true, DynamicIPLimit: 3, StormLimit: 70000},
+			MACSpoofing: true, DHCPGuard: true, RouterGuard: true, DynamicIPLimit: 3, StormLimit: 70000, Queues: 3},
 		policy.ProviderAddress{Prefix: netip.MustParsePrefix("192.168.1.10/24"), Port: "uplink0", VLAN: 4094},
 		policy.ProviderRoute{Port: "uplink0", Prefix: netip.MustParsePrefix("::/0"), NextHop: netip.MustParseAddr("fe80::1"), Metric: 4294967295},
 		policy.VirtualSubnet{VSID: 6001, RDID: policy.RDID{1}, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/64")}, Mode: policy.Rewrite,

@@ -80,6 +80,14 @@ func (p *Port) Since(earlier *Port) {
 	}
 }
 
+// Sum adds up what the worker counted on all ports.
+func (w *Worker) Sum() (sum Port) {
+	for i := range w.Ports {
+		w.Ports[i].AddTo(&sum)
+	}
+	return sum
+}
+
 // Snapshot copies the counters.
 func (w *Worker) Snapshot() *Worker {
 	s := NewWorker(len(w.Ports))

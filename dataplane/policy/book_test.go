@@ -164,7 +164,10 @@ func randomObject(r *rand.Rand) Object {
 			p.MACSpoofing, p.DHCPGuard, p.RouterGuard = r.IntN(9) == 0, r.IntN(9) == 0, r.IntN(9) == 0
 			p.DynamicIPLimit, p.StormLimit = pick(r, uint32(0), DefaultDynamicIPLimit, MaxDynamicIPLimit, 9), pick(r, uint32(0), DefaultStormLimit, MaxStormLimit)
 		}
+		p.Queues = pick(r, uint32(0), 0, 2)
 		switch r.IntN(40) {
+		case 6:
+			p.Queues = MaxQueues + 1
 		case 0:
 			p.Role, p.MTU = 3, -1
 		case 1:

@@ -18,12 +18,13 @@ import (
 // subnets. An object without them is written as in format 1, so that what a
 // store has kept need not be written anew to be read: newer marks the others.
 //
-// Format 3 added the offloads that a port does without, likewise.
-const Format = 3
+// Format 3 added the offloads that a port does without, format 4 the number of its
+// queues, likewise.
+const Format = 4
 
 // newer is set in a port's role and in a virtual subnet's mode when what format 2
 // added follows. In the switches there, without says that what format 3 added
-// follows that.
+// follows that, and numbered what format 4 did.
 const newer = 0x80
 
 // What a VM port of format 1 has. This never changes, whatever the defaults do.
@@ -38,11 +39,12 @@ const (
 	dhcpGuard
 	routerGuard
 	without
+	numbered
 )
 
 // format1 is the port as format 1 could say it.
 func (p Port) format1() Port {
-	p.MACSpoofing, p.DHCPGuard, p.RouterGuard, p.DynamicIPLimit, p.StormLimit, p.Uplink, p.NoOffload = false, false, false, 0, 0, "", 0
+	p.MACSpoofing, p.DHCPGuard, p.RouterGuard, p.DynamicIPLimit, p.StormLimit, p.Uplink, p.NoOffload, p.Queues = false, false, false, 0, 0, "", 0, 0
 	if p.Role == VM {
 		p.DynamicIPLimit, p.StormLimit = format1DynamicIPLimit, format1StormLimit
 	}
@@ -70,12 +72,15 @@ func AppendObject(b []byte, o Object) []byte {
 		b = binary.AppendUvarint(b, uint64(o.MTU))
 		b = appendText(b, o.Device)
 		if role&newer != 0 {
-			b = append(b, bit(o.MACSpoofing, macSpoofing)|bit(o.DHCPGuard, dhcpGuard)|bit(o.RouterGuard, routerGuard)|bit(o.NoOffload != 0, without))
+			b = append(b, bit(o.MACSpoofing, macSpoofing)|bit(o.DHCPGuard, dhcpGuard)|bit(o.RouterGuard, routerGuard)|bit(o.NoOffload != 0, without)|bit(o.Queues != 0, numbered))
 			b = binary.AppendUvarint(b, uint64(o.DynamicIPLimit))
 			b = binary.AppendUvarint(b, uint64(o.StormLimit))
 			b = appendText(b, o.Uplink)
 			if o.NoOffload != 0 {
 				b = append(b, byte(o.NoOffload))
+			}
+			if o.Queues != 0 {
+				b = binary.AppendUvarint(b, uint64(o.Queues))
 			}
 		}
 	case ProviderAddress:
@@ -152,7 +157,11 @@ func DecodeObject(k Key, b []byte) (Object, error) {
 				p.NoOffload = Offloads(r.byte())
 				r.bad = r.bad || p.NoOffload == 0
 			}
-			r.bad = r.bad || switches&^(macSpoofing|dhcpGuard|routerGuard|without) != 0 || p == p.format1()
+			if switches&numbered != 0 {
+				p.Queues = uint32(r.upTo(math.MaxUint32))
+				r.bad = r.bad || p.Queues == 0
+			}
+			r.bad = r.bad || switches&^(macSpoofing|dhcpGuard|routerGuard|without|numbered) != 0 || p == p.format1()
 		}
 		o = p
 	case KindProviderAddress:

@@ -24,6 +24,7 @@ func encodable() []Object {
 		Port{Name: "host1", Role: Host, Uplink: "up1"},
 		Port{Name: "host2", Role: Host, Uplink: "up1", NoOffload: OffloadsOf(VLANTag)},
 		Port{Name: "up1", Role: Uplink, NoOffload: 1<<NumOffloads - 1},
+		Port{Name: "vm0", Role: VM, Queues: math.MaxUint32},
 		Port{Name: "vm1", Role: VM, MACSpoofing: true, RouterGuard: true, DynamicIPLimit: 1, StormLimit: math.MaxUint32},
 		Port{Name: "vm2", Role: VM, DHCPGuard: true, DynamicIPLimit: DefaultDynamicIPLimit, StormLimit: DefaultStormLimit},
 		Port{Name: "vm3", Role: VM, DynamicIPLimit: DefaultDynamicIPLimit, StormLimit: DefaultStormLimit},
@@ -95,6 +96,10 @@ func TestFormats(t *testing.T) {
 		o          Object
 		key, value string
 	}{
+		// Format 4.
+		{Port{Name: "u", Role: Uplink, MTU: 1, Queues: 300}, "\x02u", "\x80\x00\x00\x00\x00\x00\x00\x00\x01\x00\x10\x00\x00\x00\xac\x02"},
+		{Port{Name: "u", Role: Uplink, MTU: 1, NoOffload: OffloadsOf(TSO), Queues: 2}, "\x02u", "\x80\x00\x00\x00\x00\x00\x00\x00\x01\x00\x18\x00\x00\x00\x01\x02"},
+
 		// Format 3.
 		{Port{Name: "u", Role: Uplink, MTU: 1, NoOffload: OffloadsOf(GRETSO, RxChecksum)}, "\x02u", "\x80\x00\x00\x00\x00\x00\x00\x00\x01\x00\x08\x00\x00\x00\x12"},
 

@@ -246,6 +246,10 @@ type Port struct {
 	// (W20); empty: the only one.
 	Uplink string
 
+	// Queues is how many receive queues the port has; 0: one for each worker, or as
+	// many as the device has if those are fewer (O32).
+	Queues uint32
+
 	// NoOffload is what the device shall not do for the port though it could.
 	NoOffload Offloads
 
@@ -267,6 +271,9 @@ const (
 	MaxDynamicIPLimit = 4096
 	MaxStormLimit     = 10_000_000
 )
+
+// MaxQueues is how many queues DPDK knows of a port at most.
+const MaxQueues = 1024
 
 // MaxDNS is how many name servers DHCP tells of: its answer is one small packet.
 const MaxDNS = 8

@@ -326,6 +326,9 @@ func (j *judge) port(p *Port) {
 	if p.NoOffload>>NumOffloads != 0 {
 		j.fault("offload", "O23", "%#x has what is no offload", uint8(p.NoOffload))
 	}
+	if p.Queues > MaxQueues {
+		j.fault("queues", "O32", "%d is more than %d; 0 is one for each worker", p.Queues, MaxQueues)
+	}
 	if p.Uplink != "" && p.Role != Host {
 		j.fault("uplink", "W20", "only a port of role host has this")
 	}

@@ -211,7 +211,8 @@ const renewal = 16
 // the clock is never read while there is.
 func (w *Worker) Run() {
 	idle, sleep := 0, shortSleep
-	var since, empty time.Duration // when the last turn ended, if it was empty; what such a turn takes
+	var since time.Duration // when the last turn ended, if it was empty
+	var empty time.Duration // the little that such a turn takes when nothing disturbs it
 	for turn := uint(0); !w.stop.Load(); turn++ {
 		if turn%renewal == 0 {
 			timeslice.Renew()
@@ -222,9 +223,12 @@ func (w *Worker) Run() {
 		}
 		now := w.Now()
 		if idle++; idle > 1 {
-			empty = now - since
+			d := now - since
+			empty = min(d, empty+empty/16+1)
+			count.Add(&w.Count.Idle, uint64(d))
+		} else {
+			count.Add(&w.Count.Idle, uint64(empty))
 		}
-		count.Add(&w.Count.Idle, uint64(empty))
 		if w.Adaptive && idle > idlePolls {
 			count.Add(&w.Count.Sleeps, 1)
 			w.doze(sleep)

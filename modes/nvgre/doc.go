@@ -28,6 +28,9 @@ type Config struct {
 	// ZeroTOS writes outer DSCP and ECN 0 instead of copying the tenant's
 	// (W16).
 	ZeroTOS bool
+	// FirstID is the first outer IPv4 identification. Those of a host's workers
+	// begin apart (W12).
+	FirstID uint16
 }
 
 // NVGRE is the mode, for one worker.
@@ -39,7 +42,7 @@ type NVGRE struct {
 
 // New makes the mode for one worker.
 func New(c Config) *NVGRE {
-	n := &NVGRE{flowMask: ^uint32(0), tosMask: 0xff}
+	n := &NVGRE{flowMask: ^uint32(0), tosMask: 0xff, id: c.FirstID}
 	if c.ZeroFlowID {
 		n.flowMask = 0
 	}

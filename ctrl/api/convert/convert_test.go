@@ -25,7 +25,7 @@ var objects = []policy.Object{
 	policy.Global{UseExternalRouter: true},
 	policy.Port{Name: "vm1", Role: policy.VM, VSID: 6001, MAC: someMAC, MTU: 9000, Device: "tap:vm1",
 		MACSpoofing: true, DHCPGuard: true, RouterGuard: true, DynamicIPLimit: 4096, StormLimit: 10_000_000},
-	policy.Port{Name: "up.link_0-1", Role: policy.Uplink, MTU: 1500, Device: "0000:3b:00.0"},
+	policy.Port{Name: "up.link_0-1", Role: policy.Uplink, MTU: 1500, Device: "0000:3b:00.0", Queues: 1024},
 	policy.Port{Name: "k", Role: policy.Host, MTU: 1280, Device: "tap:k"},
 	policy.ProviderAddress{Prefix: netip.MustParsePrefix("192.168.1.10/24"), Port: "uplink0", VLAN: 4094, MAC: someMAC},
 	policy.ProviderAddress{Prefix: netip.MustParsePrefix("2001:db8::10/64"), Port: "uplink0"},
@@ -223,6 +223,8 @@ func TestL31_L32_W20SwitchesOfPorts(t *testing.T) {
 		{host, func(p *pacav1.Port) { p.Uplink = "uplink0" }, "", ""},
 		{uplink, func(p *pacav1.Port) { p.Offload = map[string]bool{"tso": true, "vlan": false} }, "", ""},
 		{host, func(p *pacav1.Port) { p.Uplink = "uplink9" }, "uplink", "W20"},
+		{vm, func(p *pacav1.Port) { p.Queues = 1024 }, "", ""},
+		{uplink, func(p *pacav1.Port) { p.Queues = 1025 }, "queues", "O32"},
 	} {
 		p := &pacav1.Port{Name: "p", Role: tt.role, Device: "tap:p"}
 		if tt.role == vm {

@@ -99,6 +99,7 @@ func fromProviderRoute(r *policy.ProviderRoute) *pacav1.ProviderRoute {
 func fromPort(p *policy.Port) *pacav1.Port {
 	m := &pacav1.Port{Name: p.Name, Role: p.Role.String(), Device: p.Device, Mtu: uint32(p.MTU), Vsid: uint32(p.VSID)}
 	m.MacSpoofing, m.DhcpGuard, m.RouterGuard, m.Uplink = p.MACSpoofing, p.DHCPGuard, p.RouterGuard, p.Uplink
+	m.Queues = p.Queues
 	for o := range policy.NumOffloads {
 		if p.NoOffload.Has(o) {
 			if m.Offload == nil {

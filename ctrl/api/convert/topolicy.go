@@ -242,6 +242,7 @@ func (r *reader) port(m *pacav1.Port) policy.Port {
 	if m.StormLimit != nil {
 		v.StormLimit = m.GetStormLimit()
 	}
+	v.Queues = m.GetQueues()
 	if m.GetUplink() != "" {
 		v.Uplink = r.name("uplink", m.GetUplink())
 	}

@@ -119,6 +119,9 @@ func (h *Host) NextHop(vsid policy.VSID, _, dst netip.Addr) (*pacav1.NextHopResp
 	return &pacav1.NextHopResponse{Verdict: "no_record", Steps: []*pacav1.Step{{Text: fmt.Sprintf("%v has no lookup record", dst), Rule: "L8"}}}, nil
 }
 
+// Workers implements server.Host.
+func (h *Host) Workers() *pacav1.WorkersResponse { return &pacav1.WorkersResponse{} }
+
 // Status implements server.Host.
 func (h *Host) Status() *pacav1.StatusResponse {
 	h.mu.Lock()

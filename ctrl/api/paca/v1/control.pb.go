@@ -348,13 +348,24 @@ func (x *Counts) GetNeighbors() uint32 {
 
 // One poll-mode worker.
 type Worker struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Core          uint32                 `protobuf:"varint,1,opt,name=core,proto3" json:"core,omitempty"`
-	PollsEmpty    uint64                 `protobuf:"varint,2,opt,name=polls_empty,json=pollsEmpty,proto3" json:"polls_empty,omitempty"` // polls of a queue that brought nothing
-	PollsValid    uint64                 `protobuf:"varint,3,opt,name=polls_valid,json=pollsValid,proto3" json:"polls_valid,omitempty"` // polls that brought packets
-	Sleeps        uint64                 `protobuf:"varint,4,opt,name=sleeps,proto3" json:"sleeps,omitempty"`                           // times the idle back-off slept
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Core            uint32                 `protobuf:"varint,1,opt,name=core,proto3" json:"core,omitempty"`
+	PollsEmpty      uint64                 `protobuf:"varint,2,opt,name=polls_empty,json=pollsEmpty,proto3" json:"polls_empty,omitempty"`                // polls of a queue that brought nothing
+	PollsValid      uint64                 `protobuf:"varint,3,opt,name=polls_valid,json=pollsValid,proto3" json:"polls_valid,omitempty"`                // polls that brought packets
+	Sleeps          uint64                 `protobuf:"varint,4,opt,name=sleeps,proto3" json:"sleeps,omitempty"`                                          // times the idle back-off slept
+	IdleNanoseconds uint64                 `protobuf:"varint,5,opt,name=idle_nanoseconds,json=idleNanoseconds,proto3" json:"idle_nanoseconds,omitempty"` // time in which there was nothing to do, asleep or not
+	RxPackets       uint64                 `protobuf:"varint,6,opt,name=rx_packets,json=rxPackets,proto3" json:"rx_packets,omitempty"`                   // received from devices
+	TxPackets       uint64                 `protobuf:"varint,7,opt,name=tx_packets,json=txPackets,proto3" json:"tx_packets,omitempty"`                   // sent to devices
+	GivenPackets    uint64                 `protobuf:"varint,8,opt,name=given_packets,json=givenPackets,proto3" json:"given_packets,omitempty"`          // received, and given to peers to be carried
+	TakenPackets    uint64                 `protobuf:"varint,9,opt,name=taken_packets,json=takenPackets,proto3" json:"taken_packets,omitempty"`          // peers gave them
+	DroppedPackets  uint64                 `protobuf:"varint,10,opt,name=dropped_packets,json=droppedPackets,proto3" json:"dropped_packets,omitempty"`   // all reasons together
+	QueueDrops      uint64                 `protobuf:"varint,11,opt,name=queue_drops,json=queueDrops,proto3" json:"queue_drops,omitempty"`               // of those: meant for peers that were behind, drop reason worker_queue
+	// Of the last seconds, as many as WorkersResponse says.
+	Load             float64  `protobuf:"fixed64,12,opt,name=load,proto3" json:"load,omitempty"`                                                   // part of the time in which there was something to do, 0 to 1
+	PacketsPerSecond float64  `protobuf:"fixed64,13,opt,name=packets_per_second,json=packetsPerSecond,proto3" json:"packets_per_second,omitempty"` // carried: received and not given to peers, or taken from them
+	Queues           []string `protobuf:"bytes,14,rep,name=queues,proto3" json:"queues,omitempty"`                                                 // receive queues that it polls, "uplink0/0"
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Worker) Reset() {
@@ -415,6 +426,172 @@ func (x *Worker) GetSleeps() uint64 {
 	return 0
 }
 
+func (x *Worker) GetIdleNanoseconds() uint64 {
+	if x != nil {
+		return x.IdleNanoseconds
+	}
+	return 0
+}
+
+func (x *Worker) GetRxPackets() uint64 {
+	if x != nil {
+		return x.RxPackets
+	}
+	return 0
+}
+
+func (x *Worker) GetTxPackets() uint64 {
+	if x != nil {
+		return x.TxPackets
+	}
+	return 0
+}
+
+func (x *Worker) GetGivenPackets() uint64 {
+	if x != nil {
+		return x.GivenPackets
+	}
+	return 0
+}
+
+func (x *Worker) GetTakenPackets() uint64 {
+	if x != nil {
+		return x.TakenPackets
+	}
+	return 0
+}
+
+func (x *Worker) GetDroppedPackets() uint64 {
+	if x != nil {
+		return x.DroppedPackets
+	}
+	return 0
+}
+
+func (x *Worker) GetQueueDrops() uint64 {
+	if x != nil {
+		return x.QueueDrops
+	}
+	return 0
+}
+
+func (x *Worker) GetLoad() float64 {
+	if x != nil {
+		return x.Load
+	}
+	return 0
+}
+
+func (x *Worker) GetPacketsPerSecond() float64 {
+	if x != nil {
+		return x.PacketsPerSecond
+	}
+	return 0
+}
+
+func (x *Worker) GetQueues() []string {
+	if x != nil {
+		return x.Queues
+	}
+	return nil
+}
+
+type WorkersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkersRequest) Reset() {
+	*x = WorkersRequest{}
+	mi := &file_paca_v1_control_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkersRequest) ProtoMessage() {}
+
+func (x *WorkersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkersRequest.ProtoReflect.Descriptor instead.
+func (*WorkersRequest) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{4}
+}
+
+type WorkersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workers       []*Worker              `protobuf:"bytes,1,rep,name=workers,proto3" json:"workers,omitempty"`
+	Seconds       float64                `protobuf:"fixed64,2,opt,name=seconds,proto3" json:"seconds,omitempty"`     // what loads and rates are of, up to now
+	Imbalance     float64                `protobuf:"fixed64,3,opt,name=imbalance,proto3" json:"imbalance,omitempty"` // the busiest worker's load over the mean, 1 = even; 0 when none has had anything to do
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkersResponse) Reset() {
+	*x = WorkersResponse{}
+	mi := &file_paca_v1_control_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkersResponse) ProtoMessage() {}
+
+func (x *WorkersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_paca_v1_control_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkersResponse.ProtoReflect.Descriptor instead.
+func (*WorkersResponse) Descriptor() ([]byte, []int) {
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *WorkersResponse) GetWorkers() []*Worker {
+	if x != nil {
+		return x.Workers
+	}
+	return nil
+}
+
+func (x *WorkersResponse) GetSeconds() float64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+func (x *WorkersResponse) GetImbalance() float64 {
+	if x != nil {
+		return x.Imbalance
+	}
+	return 0
+}
+
 // In every list, an object is listed if, for every selector that is not empty, it
 // has one of the values listed there.
 type ListPortsRequest struct {
@@ -429,7 +606,7 @@ type ListPortsRequest struct {
 
 func (x *ListPortsRequest) Reset() {
 	*x = ListPortsRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[4]
+	mi := &file_paca_v1_control_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -441,7 +618,7 @@ func (x *ListPortsRequest) String() string {
 func (*ListPortsRequest) ProtoMessage() {}
 
 func (x *ListPortsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[4]
+	mi := &file_paca_v1_control_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -454,7 +631,7 @@ func (x *ListPortsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPortsRequest.ProtoReflect.Descriptor instead.
 func (*ListPortsRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{4}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListPortsRequest) GetName() []string {
@@ -494,7 +671,7 @@ type ListPortsResponse struct {
 
 func (x *ListPortsResponse) Reset() {
 	*x = ListPortsResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[5]
+	mi := &file_paca_v1_control_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -506,7 +683,7 @@ func (x *ListPortsResponse) String() string {
 func (*ListPortsResponse) ProtoMessage() {}
 
 func (x *ListPortsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[5]
+	mi := &file_paca_v1_control_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -519,7 +696,7 @@ func (x *ListPortsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPortsResponse.ProtoReflect.Descriptor instead.
 func (*ListPortsResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{5}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListPortsResponse) GetPorts() []*Port {
@@ -561,14 +738,19 @@ type Port struct {
 	// By word, what the device may do for the port though software could: tso, gre_tso, tx_checksum, outer_checksum,
 	// rx_checksum, multi_segment, vlan. What is absent is true.
 	Offload       map[string]bool `protobuf:"bytes,25,rep,name=offload,proto3" json:"offload,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
-	Offloads      []*PortOffload  `protobuf:"bytes,26,rep,name=offloads,proto3" json:"offloads,omitempty"` // told only: what became of it
+	Offloads      []*PortOffload  `protobuf:"bytes,26,rep,name=offloads,proto3" json:"offloads,omitempty"`                  // told only: what became of it
+	Queues        uint32          `protobuf:"varint,27,opt,name=queues,proto3" json:"queues,omitempty"`                     // to receive; 0 = one for each worker, or as many as the device has if those are fewer
+	RxQueues      uint32          `protobuf:"varint,28,opt,name=rx_queues,json=rxQueues,proto3" json:"rx_queues,omitempty"` // told only, as all that follows: those that the device has
+	TxQueues      uint32          `protobuf:"varint,29,opt,name=tx_queues,json=txQueues,proto3" json:"tx_queues,omitempty"`
+	TxShared      bool            `protobuf:"varint,30,opt,name=tx_shared,json=txShared,proto3" json:"tx_shared,omitempty"` // workers may wait for each other to send: the device has fewer queues, or the VM decides how many
+	Spread        string          `protobuf:"bytes,31,opt,name=spread,proto3" json:"spread,omitempty"`                      // of an uplink: who deals NVGRE from other hosts out to the workers, in words; empty with one worker
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_paca_v1_control_proto_msgTypes[6]
+	mi := &file_paca_v1_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +762,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[6]
+	mi := &file_paca_v1_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +775,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{6}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Port) GetName() string {
@@ -778,6 +960,41 @@ func (x *Port) GetOffloads() []*PortOffload {
 	return nil
 }
 
+func (x *Port) GetQueues() uint32 {
+	if x != nil {
+		return x.Queues
+	}
+	return 0
+}
+
+func (x *Port) GetRxQueues() uint32 {
+	if x != nil {
+		return x.RxQueues
+	}
+	return 0
+}
+
+func (x *Port) GetTxQueues() uint32 {
+	if x != nil {
+		return x.TxQueues
+	}
+	return 0
+}
+
+func (x *Port) GetTxShared() bool {
+	if x != nil {
+		return x.TxShared
+	}
+	return false
+}
+
+func (x *Port) GetSpread() string {
+	if x != nil {
+		return x.Spread
+	}
+	return ""
+}
+
 // One thing that a device may do in the place of software.
 type PortOffload struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -793,7 +1010,7 @@ type PortOffload struct {
 
 func (x *PortOffload) Reset() {
 	*x = PortOffload{}
-	mi := &file_paca_v1_control_proto_msgTypes[7]
+	mi := &file_paca_v1_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +1022,7 @@ func (x *PortOffload) String() string {
 func (*PortOffload) ProtoMessage() {}
 
 func (x *PortOffload) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[7]
+	mi := &file_paca_v1_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +1035,7 @@ func (x *PortOffload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortOffload.ProtoReflect.Descriptor instead.
 func (*PortOffload) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{7}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PortOffload) GetName() string {
@@ -880,7 +1097,7 @@ type DeviceStats struct {
 
 func (x *DeviceStats) Reset() {
 	*x = DeviceStats{}
-	mi := &file_paca_v1_control_proto_msgTypes[8]
+	mi := &file_paca_v1_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -892,7 +1109,7 @@ func (x *DeviceStats) String() string {
 func (*DeviceStats) ProtoMessage() {}
 
 func (x *DeviceStats) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[8]
+	mi := &file_paca_v1_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -905,7 +1122,7 @@ func (x *DeviceStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceStats.ProtoReflect.Descriptor instead.
 func (*DeviceStats) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{8}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DeviceStats) GetRxPackets() uint64 {
@@ -977,7 +1194,7 @@ type ListLookupRecordsRequest struct {
 
 func (x *ListLookupRecordsRequest) Reset() {
 	*x = ListLookupRecordsRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[9]
+	mi := &file_paca_v1_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1206,7 @@ func (x *ListLookupRecordsRequest) String() string {
 func (*ListLookupRecordsRequest) ProtoMessage() {}
 
 func (x *ListLookupRecordsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[9]
+	mi := &file_paca_v1_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1219,7 @@ func (x *ListLookupRecordsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLookupRecordsRequest.ProtoReflect.Descriptor instead.
 func (*ListLookupRecordsRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{9}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListLookupRecordsRequest) GetVsid() []uint32 {
@@ -1050,7 +1267,7 @@ type ListLookupRecordsResponse struct {
 
 func (x *ListLookupRecordsResponse) Reset() {
 	*x = ListLookupRecordsResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[10]
+	mi := &file_paca_v1_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1062,7 +1279,7 @@ func (x *ListLookupRecordsResponse) String() string {
 func (*ListLookupRecordsResponse) ProtoMessage() {}
 
 func (x *ListLookupRecordsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[10]
+	mi := &file_paca_v1_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1075,7 +1292,7 @@ func (x *ListLookupRecordsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLookupRecordsResponse.ProtoReflect.Descriptor instead.
 func (*ListLookupRecordsResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{10}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListLookupRecordsResponse) GetLookupRecords() []*LookupRecord {
@@ -1108,7 +1325,7 @@ type LookupRecord struct {
 
 func (x *LookupRecord) Reset() {
 	*x = LookupRecord{}
-	mi := &file_paca_v1_control_proto_msgTypes[11]
+	mi := &file_paca_v1_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1120,7 +1337,7 @@ func (x *LookupRecord) String() string {
 func (*LookupRecord) ProtoMessage() {}
 
 func (x *LookupRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[11]
+	mi := &file_paca_v1_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1133,7 +1350,7 @@ func (x *LookupRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRecord.ProtoReflect.Descriptor instead.
 func (*LookupRecord) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{11}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LookupRecord) GetVsid() uint32 {
@@ -1238,7 +1455,7 @@ type ListVirtualSubnetsRequest struct {
 
 func (x *ListVirtualSubnetsRequest) Reset() {
 	*x = ListVirtualSubnetsRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[12]
+	mi := &file_paca_v1_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1250,7 +1467,7 @@ func (x *ListVirtualSubnetsRequest) String() string {
 func (*ListVirtualSubnetsRequest) ProtoMessage() {}
 
 func (x *ListVirtualSubnetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[12]
+	mi := &file_paca_v1_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1263,7 +1480,7 @@ func (x *ListVirtualSubnetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVirtualSubnetsRequest.ProtoReflect.Descriptor instead.
 func (*ListVirtualSubnetsRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{12}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListVirtualSubnetsRequest) GetVsid() []uint32 {
@@ -1298,7 +1515,7 @@ type ListVirtualSubnetsResponse struct {
 
 func (x *ListVirtualSubnetsResponse) Reset() {
 	*x = ListVirtualSubnetsResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[13]
+	mi := &file_paca_v1_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1310,7 +1527,7 @@ func (x *ListVirtualSubnetsResponse) String() string {
 func (*ListVirtualSubnetsResponse) ProtoMessage() {}
 
 func (x *ListVirtualSubnetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[13]
+	mi := &file_paca_v1_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +1540,7 @@ func (x *ListVirtualSubnetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVirtualSubnetsResponse.ProtoReflect.Descriptor instead.
 func (*ListVirtualSubnetsResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{13}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListVirtualSubnetsResponse) GetRevision() uint64 {
@@ -1354,7 +1571,7 @@ type VirtualSubnet struct {
 
 func (x *VirtualSubnet) Reset() {
 	*x = VirtualSubnet{}
-	mi := &file_paca_v1_control_proto_msgTypes[14]
+	mi := &file_paca_v1_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1366,7 +1583,7 @@ func (x *VirtualSubnet) String() string {
 func (*VirtualSubnet) ProtoMessage() {}
 
 func (x *VirtualSubnet) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[14]
+	mi := &file_paca_v1_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +1596,7 @@ func (x *VirtualSubnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VirtualSubnet.ProtoReflect.Descriptor instead.
 func (*VirtualSubnet) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{14}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *VirtualSubnet) GetVsid() uint32 {
@@ -1436,7 +1653,7 @@ type ListCustomerRoutesRequest struct {
 
 func (x *ListCustomerRoutesRequest) Reset() {
 	*x = ListCustomerRoutesRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[15]
+	mi := &file_paca_v1_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1665,7 @@ func (x *ListCustomerRoutesRequest) String() string {
 func (*ListCustomerRoutesRequest) ProtoMessage() {}
 
 func (x *ListCustomerRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[15]
+	mi := &file_paca_v1_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1678,7 @@ func (x *ListCustomerRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCustomerRoutesRequest.ProtoReflect.Descriptor instead.
 func (*ListCustomerRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{15}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListCustomerRoutesRequest) GetRdid() []string {
@@ -1503,7 +1720,7 @@ type ListCustomerRoutesResponse struct {
 
 func (x *ListCustomerRoutesResponse) Reset() {
 	*x = ListCustomerRoutesResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[16]
+	mi := &file_paca_v1_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +1732,7 @@ func (x *ListCustomerRoutesResponse) String() string {
 func (*ListCustomerRoutesResponse) ProtoMessage() {}
 
 func (x *ListCustomerRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[16]
+	mi := &file_paca_v1_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +1745,7 @@ func (x *ListCustomerRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCustomerRoutesResponse.ProtoReflect.Descriptor instead.
 func (*ListCustomerRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{16}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListCustomerRoutesResponse) GetRevision() uint64 {
@@ -1558,7 +1775,7 @@ type CustomerRoute struct {
 
 func (x *CustomerRoute) Reset() {
 	*x = CustomerRoute{}
-	mi := &file_paca_v1_control_proto_msgTypes[17]
+	mi := &file_paca_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1570,7 +1787,7 @@ func (x *CustomerRoute) String() string {
 func (*CustomerRoute) ProtoMessage() {}
 
 func (x *CustomerRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[17]
+	mi := &file_paca_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1583,7 +1800,7 @@ func (x *CustomerRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CustomerRoute.ProtoReflect.Descriptor instead.
 func (*CustomerRoute) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{17}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CustomerRoute) GetRdid() string {
@@ -1631,7 +1848,7 @@ type ListProviderAddressesRequest struct {
 
 func (x *ListProviderAddressesRequest) Reset() {
 	*x = ListProviderAddressesRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[18]
+	mi := &file_paca_v1_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1643,7 +1860,7 @@ func (x *ListProviderAddressesRequest) String() string {
 func (*ListProviderAddressesRequest) ProtoMessage() {}
 
 func (x *ListProviderAddressesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[18]
+	mi := &file_paca_v1_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1656,7 +1873,7 @@ func (x *ListProviderAddressesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProviderAddressesRequest.ProtoReflect.Descriptor instead.
 func (*ListProviderAddressesRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{18}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListProviderAddressesRequest) GetAddress() []string {
@@ -1684,7 +1901,7 @@ type ListProviderAddressesResponse struct {
 
 func (x *ListProviderAddressesResponse) Reset() {
 	*x = ListProviderAddressesResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[19]
+	mi := &file_paca_v1_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1696,7 +1913,7 @@ func (x *ListProviderAddressesResponse) String() string {
 func (*ListProviderAddressesResponse) ProtoMessage() {}
 
 func (x *ListProviderAddressesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[19]
+	mi := &file_paca_v1_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1709,7 +1926,7 @@ func (x *ListProviderAddressesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProviderAddressesResponse.ProtoReflect.Descriptor instead.
 func (*ListProviderAddressesResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{19}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListProviderAddressesResponse) GetRevision() uint64 {
@@ -1740,7 +1957,7 @@ type ProviderAddress struct {
 
 func (x *ProviderAddress) Reset() {
 	*x = ProviderAddress{}
-	mi := &file_paca_v1_control_proto_msgTypes[20]
+	mi := &file_paca_v1_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1752,7 +1969,7 @@ func (x *ProviderAddress) String() string {
 func (*ProviderAddress) ProtoMessage() {}
 
 func (x *ProviderAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[20]
+	mi := &file_paca_v1_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1765,7 +1982,7 @@ func (x *ProviderAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderAddress.ProtoReflect.Descriptor instead.
 func (*ProviderAddress) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{20}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ProviderAddress) GetAddress() string {
@@ -1821,7 +2038,7 @@ type ListProviderRoutesRequest struct {
 
 func (x *ListProviderRoutesRequest) Reset() {
 	*x = ListProviderRoutesRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[21]
+	mi := &file_paca_v1_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +2050,7 @@ func (x *ListProviderRoutesRequest) String() string {
 func (*ListProviderRoutesRequest) ProtoMessage() {}
 
 func (x *ListProviderRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[21]
+	mi := &file_paca_v1_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +2063,7 @@ func (x *ListProviderRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProviderRoutesRequest.ProtoReflect.Descriptor instead.
 func (*ListProviderRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{21}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListProviderRoutesRequest) GetPort() []string {
@@ -1881,7 +2098,7 @@ type ListProviderRoutesResponse struct {
 
 func (x *ListProviderRoutesResponse) Reset() {
 	*x = ListProviderRoutesResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[22]
+	mi := &file_paca_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1893,7 +2110,7 @@ func (x *ListProviderRoutesResponse) String() string {
 func (*ListProviderRoutesResponse) ProtoMessage() {}
 
 func (x *ListProviderRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[22]
+	mi := &file_paca_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1906,7 +2123,7 @@ func (x *ListProviderRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProviderRoutesResponse.ProtoReflect.Descriptor instead.
 func (*ListProviderRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListProviderRoutesResponse) GetRevision() uint64 {
@@ -1936,7 +2153,7 @@ type ProviderRoute struct {
 
 func (x *ProviderRoute) Reset() {
 	*x = ProviderRoute{}
-	mi := &file_paca_v1_control_proto_msgTypes[23]
+	mi := &file_paca_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1948,7 +2165,7 @@ func (x *ProviderRoute) String() string {
 func (*ProviderRoute) ProtoMessage() {}
 
 func (x *ProviderRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[23]
+	mi := &file_paca_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1961,7 +2178,7 @@ func (x *ProviderRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProviderRoute.ProtoReflect.Descriptor instead.
 func (*ProviderRoute) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ProviderRoute) GetPort() string {
@@ -2009,7 +2226,7 @@ type Global struct {
 
 func (x *Global) Reset() {
 	*x = Global{}
-	mi := &file_paca_v1_control_proto_msgTypes[24]
+	mi := &file_paca_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2021,7 +2238,7 @@ func (x *Global) String() string {
 func (*Global) ProtoMessage() {}
 
 func (x *Global) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[24]
+	mi := &file_paca_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2034,7 +2251,7 @@ func (x *Global) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Global.ProtoReflect.Descriptor instead.
 func (*Global) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Global) GetUseExternalRouter() bool {
@@ -2062,7 +2279,7 @@ type Object struct {
 
 func (x *Object) Reset() {
 	*x = Object{}
-	mi := &file_paca_v1_control_proto_msgTypes[25]
+	mi := &file_paca_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2074,7 +2291,7 @@ func (x *Object) String() string {
 func (*Object) ProtoMessage() {}
 
 func (x *Object) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[25]
+	mi := &file_paca_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2087,7 +2304,7 @@ func (x *Object) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Object.ProtoReflect.Descriptor instead.
 func (*Object) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Object) GetObject() isObject_Object {
@@ -2221,7 +2438,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_paca_v1_control_proto_msgTypes[26]
+	mi := &file_paca_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2233,7 +2450,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[26]
+	mi := &file_paca_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2246,7 +2463,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Change) GetChange() isChange_Change {
@@ -2329,7 +2546,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[27]
+	mi := &file_paca_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2341,7 +2558,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[27]
+	mi := &file_paca_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2354,7 +2571,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetRequest) GetObject() *Object {
@@ -2374,7 +2591,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[28]
+	mi := &file_paca_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2386,7 +2603,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[28]
+	mi := &file_paca_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2399,7 +2616,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetResponse) GetRevision() uint64 {
@@ -2424,7 +2641,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[29]
+	mi := &file_paca_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2436,7 +2653,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[29]
+	mi := &file_paca_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2449,7 +2666,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 // There is always a first batch, with the revision, even of no objects. Objects come
@@ -2464,7 +2681,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[30]
+	mi := &file_paca_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2476,7 +2693,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[30]
+	mi := &file_paca_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2489,7 +2706,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExportResponse) GetRevision() uint64 {
@@ -2515,7 +2732,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[31]
+	mi := &file_paca_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2527,7 +2744,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[31]
+	mi := &file_paca_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2540,7 +2757,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WatchRequest) GetAfterRevision() uint64 {
@@ -2565,7 +2782,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[32]
+	mi := &file_paca_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2577,7 +2794,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[32]
+	mi := &file_paca_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2590,7 +2807,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *WatchResponse) GetRevision() uint64 {
@@ -2653,7 +2870,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_paca_v1_control_proto_msgTypes[33]
+	mi := &file_paca_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2665,7 +2882,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[33]
+	mi := &file_paca_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2678,7 +2895,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Notice) GetKind() string {
@@ -2751,7 +2968,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[34]
+	mi := &file_paca_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2763,7 +2980,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[34]
+	mi := &file_paca_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2776,7 +2993,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ApplyRequest) GetChanges() []*Change {
@@ -2818,7 +3035,7 @@ type ApplyResponse struct {
 
 func (x *ApplyResponse) Reset() {
 	*x = ApplyResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[35]
+	mi := &file_paca_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2830,7 +3047,7 @@ func (x *ApplyResponse) String() string {
 func (*ApplyResponse) ProtoMessage() {}
 
 func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[35]
+	mi := &file_paca_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2843,7 +3060,7 @@ func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResponse.ProtoReflect.Descriptor instead.
 func (*ApplyResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ApplyResponse) GetRevision() uint64 {
@@ -2878,7 +3095,7 @@ type NextHopRequest struct {
 
 func (x *NextHopRequest) Reset() {
 	*x = NextHopRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[36]
+	mi := &file_paca_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2890,7 +3107,7 @@ func (x *NextHopRequest) String() string {
 func (*NextHopRequest) ProtoMessage() {}
 
 func (x *NextHopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[36]
+	mi := &file_paca_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2903,7 +3120,7 @@ func (x *NextHopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextHopRequest.ProtoReflect.Descriptor instead.
 func (*NextHopRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *NextHopRequest) GetVsid() uint32 {
@@ -2943,7 +3160,7 @@ type NextHopResponse struct {
 
 func (x *NextHopResponse) Reset() {
 	*x = NextHopResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[37]
+	mi := &file_paca_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2955,7 +3172,7 @@ func (x *NextHopResponse) String() string {
 func (*NextHopResponse) ProtoMessage() {}
 
 func (x *NextHopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[37]
+	mi := &file_paca_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2968,7 +3185,7 @@ func (x *NextHopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextHopResponse.ProtoReflect.Descriptor instead.
 func (*NextHopResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *NextHopResponse) GetNextHopCa() string {
@@ -3037,7 +3254,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_paca_v1_control_proto_msgTypes[38]
+	mi := &file_paca_v1_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3049,7 +3266,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[38]
+	mi := &file_paca_v1_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3062,7 +3279,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Step) GetText() string {
@@ -3089,7 +3306,7 @@ type ListPathMTUsRequest struct {
 
 func (x *ListPathMTUsRequest) Reset() {
 	*x = ListPathMTUsRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[39]
+	mi := &file_paca_v1_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3101,7 +3318,7 @@ func (x *ListPathMTUsRequest) String() string {
 func (*ListPathMTUsRequest) ProtoMessage() {}
 
 func (x *ListPathMTUsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[39]
+	mi := &file_paca_v1_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3114,7 +3331,7 @@ func (x *ListPathMTUsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPathMTUsRequest.ProtoReflect.Descriptor instead.
 func (*ListPathMTUsRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{39}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListPathMTUsRequest) GetVsid() []uint32 {
@@ -3141,7 +3358,7 @@ type ListPathMTUsResponse struct {
 
 func (x *ListPathMTUsResponse) Reset() {
 	*x = ListPathMTUsResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[40]
+	mi := &file_paca_v1_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3153,7 +3370,7 @@ func (x *ListPathMTUsResponse) String() string {
 func (*ListPathMTUsResponse) ProtoMessage() {}
 
 func (x *ListPathMTUsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[40]
+	mi := &file_paca_v1_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3166,7 +3383,7 @@ func (x *ListPathMTUsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPathMTUsResponse.ProtoReflect.Descriptor instead.
 func (*ListPathMTUsResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{40}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListPathMTUsResponse) GetPathMtus() []*PathMTU {
@@ -3194,7 +3411,7 @@ type PathMTU struct {
 
 func (x *PathMTU) Reset() {
 	*x = PathMTU{}
-	mi := &file_paca_v1_control_proto_msgTypes[41]
+	mi := &file_paca_v1_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3206,7 +3423,7 @@ func (x *PathMTU) String() string {
 func (*PathMTU) ProtoMessage() {}
 
 func (x *PathMTU) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[41]
+	mi := &file_paca_v1_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3219,7 +3436,7 @@ func (x *PathMTU) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathMTU.ProtoReflect.Descriptor instead.
 func (*PathMTU) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{41}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PathMTU) GetVsid() uint32 {
@@ -3296,7 +3513,7 @@ type TestPathRequest struct {
 
 func (x *TestPathRequest) Reset() {
 	*x = TestPathRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[42]
+	mi := &file_paca_v1_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3308,7 +3525,7 @@ func (x *TestPathRequest) String() string {
 func (*TestPathRequest) ProtoMessage() {}
 
 func (x *TestPathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[42]
+	mi := &file_paca_v1_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3321,7 +3538,7 @@ func (x *TestPathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestPathRequest.ProtoReflect.Descriptor instead.
 func (*TestPathRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{42}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *TestPathRequest) GetPa() string {
@@ -3359,7 +3576,7 @@ type TestPathResponse struct {
 
 func (x *TestPathResponse) Reset() {
 	*x = TestPathResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[43]
+	mi := &file_paca_v1_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3371,7 +3588,7 @@ func (x *TestPathResponse) String() string {
 func (*TestPathResponse) ProtoMessage() {}
 
 func (x *TestPathResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[43]
+	mi := &file_paca_v1_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3384,7 +3601,7 @@ func (x *TestPathResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestPathResponse.ProtoReflect.Descriptor instead.
 func (*TestPathResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{43}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TestPathResponse) GetPa() string {
@@ -3442,7 +3659,7 @@ type PathProbe struct {
 
 func (x *PathProbe) Reset() {
 	*x = PathProbe{}
-	mi := &file_paca_v1_control_proto_msgTypes[44]
+	mi := &file_paca_v1_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3454,7 +3671,7 @@ func (x *PathProbe) String() string {
 func (*PathProbe) ProtoMessage() {}
 
 func (x *PathProbe) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[44]
+	mi := &file_paca_v1_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3467,7 +3684,7 @@ func (x *PathProbe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathProbe.ProtoReflect.Descriptor instead.
 func (*PathProbe) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{44}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PathProbe) GetSize() uint32 {
@@ -3507,7 +3724,7 @@ type ListDropsRequest struct {
 
 func (x *ListDropsRequest) Reset() {
 	*x = ListDropsRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[45]
+	mi := &file_paca_v1_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3519,7 +3736,7 @@ func (x *ListDropsRequest) String() string {
 func (*ListDropsRequest) ProtoMessage() {}
 
 func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[45]
+	mi := &file_paca_v1_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3532,7 +3749,7 @@ func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsRequest.ProtoReflect.Descriptor instead.
 func (*ListDropsRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{45}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListDropsRequest) GetIncludeZero() bool {
@@ -3551,7 +3768,7 @@ type ListDropsResponse struct {
 
 func (x *ListDropsResponse) Reset() {
 	*x = ListDropsResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[46]
+	mi := &file_paca_v1_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3563,7 +3780,7 @@ func (x *ListDropsResponse) String() string {
 func (*ListDropsResponse) ProtoMessage() {}
 
 func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[46]
+	mi := &file_paca_v1_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3576,7 +3793,7 @@ func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsResponse.ProtoReflect.Descriptor instead.
 func (*ListDropsResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{46}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListDropsResponse) GetDrops() []*Drop {
@@ -3598,7 +3815,7 @@ type Drop struct {
 
 func (x *Drop) Reset() {
 	*x = Drop{}
-	mi := &file_paca_v1_control_proto_msgTypes[47]
+	mi := &file_paca_v1_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3610,7 +3827,7 @@ func (x *Drop) String() string {
 func (*Drop) ProtoMessage() {}
 
 func (x *Drop) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[47]
+	mi := &file_paca_v1_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3623,7 +3840,7 @@ func (x *Drop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drop.ProtoReflect.Descriptor instead.
 func (*Drop) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{47}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Drop) GetPort() string {
@@ -3662,7 +3879,7 @@ type ListNeighborsRequest struct {
 
 func (x *ListNeighborsRequest) Reset() {
 	*x = ListNeighborsRequest{}
-	mi := &file_paca_v1_control_proto_msgTypes[48]
+	mi := &file_paca_v1_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3674,7 +3891,7 @@ func (x *ListNeighborsRequest) String() string {
 func (*ListNeighborsRequest) ProtoMessage() {}
 
 func (x *ListNeighborsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[48]
+	mi := &file_paca_v1_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3687,7 +3904,7 @@ func (x *ListNeighborsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNeighborsRequest.ProtoReflect.Descriptor instead.
 func (*ListNeighborsRequest) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{48}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{50}
 }
 
 type ListNeighborsResponse struct {
@@ -3699,7 +3916,7 @@ type ListNeighborsResponse struct {
 
 func (x *ListNeighborsResponse) Reset() {
 	*x = ListNeighborsResponse{}
-	mi := &file_paca_v1_control_proto_msgTypes[49]
+	mi := &file_paca_v1_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3711,7 +3928,7 @@ func (x *ListNeighborsResponse) String() string {
 func (*ListNeighborsResponse) ProtoMessage() {}
 
 func (x *ListNeighborsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[49]
+	mi := &file_paca_v1_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3724,7 +3941,7 @@ func (x *ListNeighborsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNeighborsResponse.ProtoReflect.Descriptor instead.
 func (*ListNeighborsResponse) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{49}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListNeighborsResponse) GetNeighbors() []*Neighbor {
@@ -3748,7 +3965,7 @@ type Neighbor struct {
 
 func (x *Neighbor) Reset() {
 	*x = Neighbor{}
-	mi := &file_paca_v1_control_proto_msgTypes[50]
+	mi := &file_paca_v1_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3760,7 +3977,7 @@ func (x *Neighbor) String() string {
 func (*Neighbor) ProtoMessage() {}
 
 func (x *Neighbor) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[50]
+	mi := &file_paca_v1_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3773,7 +3990,7 @@ func (x *Neighbor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Neighbor.ProtoReflect.Descriptor instead.
 func (*Neighbor) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{50}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Neighbor) GetPort() string {
@@ -3824,7 +4041,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_paca_v1_control_proto_msgTypes[51]
+	mi := &file_paca_v1_control_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3836,7 +4053,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[51]
+	mi := &file_paca_v1_control_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3849,7 +4066,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{51}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ErrorDetail) GetCode() ErrorCode {
@@ -3901,7 +4118,7 @@ type Fault struct {
 
 func (x *Fault) Reset() {
 	*x = Fault{}
-	mi := &file_paca_v1_control_proto_msgTypes[52]
+	mi := &file_paca_v1_control_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3913,7 +4130,7 @@ func (x *Fault) String() string {
 func (*Fault) ProtoMessage() {}
 
 func (x *Fault) ProtoReflect() protoreflect.Message {
-	mi := &file_paca_v1_control_proto_msgTypes[52]
+	mi := &file_paca_v1_control_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3926,7 +4143,7 @@ func (x *Fault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fault.ProtoReflect.Descriptor instead.
 func (*Fault) Descriptor() ([]byte, []int) {
-	return file_paca_v1_control_proto_rawDescGZIP(), []int{52}
+	return file_paca_v1_control_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Fault) GetObject() string {
@@ -3988,21 +4205,40 @@ const file_paca_v1_control_proto_rawDesc = "" +
 	"\x12provider_addresses\x18\x04 \x01(\rR\x11providerAddresses\x12'\n" +
 	"\x0fprovider_routes\x18\x05 \x01(\rR\x0eproviderRoutes\x12\x14\n" +
 	"\x05ports\x18\x06 \x01(\rR\x05ports\x12\x1c\n" +
-	"\tneighbors\x18\a \x01(\rR\tneighbors\"v\n" +
+	"\tneighbors\x18\a \x01(\rR\tneighbors\"\xcd\x03\n" +
 	"\x06Worker\x12\x12\n" +
 	"\x04core\x18\x01 \x01(\rR\x04core\x12\x1f\n" +
 	"\vpolls_empty\x18\x02 \x01(\x04R\n" +
 	"pollsEmpty\x12\x1f\n" +
 	"\vpolls_valid\x18\x03 \x01(\x04R\n" +
 	"pollsValid\x12\x16\n" +
-	"\x06sleeps\x18\x04 \x01(\x04R\x06sleeps\"e\n" +
+	"\x06sleeps\x18\x04 \x01(\x04R\x06sleeps\x12)\n" +
+	"\x10idle_nanoseconds\x18\x05 \x01(\x04R\x0fidleNanoseconds\x12\x1d\n" +
+	"\n" +
+	"rx_packets\x18\x06 \x01(\x04R\trxPackets\x12\x1d\n" +
+	"\n" +
+	"tx_packets\x18\a \x01(\x04R\ttxPackets\x12#\n" +
+	"\rgiven_packets\x18\b \x01(\x04R\fgivenPackets\x12#\n" +
+	"\rtaken_packets\x18\t \x01(\x04R\ftakenPackets\x12'\n" +
+	"\x0fdropped_packets\x18\n" +
+	" \x01(\x04R\x0edroppedPackets\x12\x1f\n" +
+	"\vqueue_drops\x18\v \x01(\x04R\n" +
+	"queueDrops\x12\x12\n" +
+	"\x04load\x18\f \x01(\x01R\x04load\x12,\n" +
+	"\x12packets_per_second\x18\r \x01(\x01R\x10packetsPerSecond\x12\x16\n" +
+	"\x06queues\x18\x0e \x03(\tR\x06queues\"\x10\n" +
+	"\x0eWorkersRequest\"t\n" +
+	"\x0fWorkersResponse\x12)\n" +
+	"\aworkers\x18\x01 \x03(\v2\x0f.paca.v1.WorkerR\aworkers\x12\x18\n" +
+	"\aseconds\x18\x02 \x01(\x01R\aseconds\x12\x1c\n" +
+	"\timbalance\x18\x03 \x01(\x01R\timbalance\"e\n" +
 	"\x10ListPortsRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x03(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x03(\tR\x04role\x12\x12\n" +
 	"\x04vsid\x18\x03 \x03(\rR\x04vsid\x12\x15\n" +
 	"\x06vm_mac\x18\x04 \x03(\tR\x05vmMac\"8\n" +
 	"\x11ListPortsResponse\x12#\n" +
-	"\x05ports\x18\x01 \x03(\v2\r.paca.v1.PortR\x05ports\"\x91\a\n" +
+	"\x05ports\x18\x01 \x03(\v2\r.paca.v1.PortR\x05ports\"\x98\b\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x16\n" +
@@ -4034,7 +4270,12 @@ const file_paca_v1_control_proto_rawDesc = "" +
 	"\x06uplink\x18\x17 \x01(\tR\x06uplink\x12\x12\n" +
 	"\x04peer\x18\x18 \x01(\tR\x04peer\x124\n" +
 	"\aoffload\x18\x19 \x03(\v2\x1a.paca.v1.Port.OffloadEntryR\aoffload\x120\n" +
-	"\boffloads\x18\x1a \x03(\v2\x14.paca.v1.PortOffloadR\boffloads\x1a:\n" +
+	"\boffloads\x18\x1a \x03(\v2\x14.paca.v1.PortOffloadR\boffloads\x12\x16\n" +
+	"\x06queues\x18\x1b \x01(\rR\x06queues\x12\x1b\n" +
+	"\trx_queues\x18\x1c \x01(\rR\brxQueues\x12\x1b\n" +
+	"\ttx_queues\x18\x1d \x01(\rR\btxQueues\x12\x1b\n" +
+	"\ttx_shared\x18\x1e \x01(\bR\btxShared\x12\x16\n" +
+	"\x06spread\x18\x1f \x01(\tR\x06spread\x1a:\n" +
 	"\fOffloadEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\bR\x05value:\x028\x01B\x13\n" +
@@ -4289,7 +4530,8 @@ const file_paca_v1_control_proto_rawDesc = "" +
 	"\x17ERROR_CODE_RATE_LIMITED\x10\t\x12\x1a\n" +
 	"\x16ERROR_CODE_UNAVAILABLE\x10\n" +
 	"\x12\x18\n" +
-	"\x14ERROR_CODE_COMPACTED\x10\v2\xfc\t\n" +
+	"\x14ERROR_CODE_COMPACTED\x10\v2\xba\n" +
+	"\n" +
 	"\aControl\x129\n" +
 	"\x06Status\x12\x16.paca.v1.StatusRequest\x1a\x17.paca.v1.StatusResponse\x12D\n" +
 	"\tListPorts\x12\x19.paca.v1.ListPortsRequest\x1a\x1a.paca.v1.ListPortsResponse0\x01\x12_\n" +
@@ -4299,7 +4541,8 @@ const file_paca_v1_control_proto_rawDesc = "" +
 	"\x15ListProviderAddresses\x12%.paca.v1.ListProviderAddressesRequest\x1a&.paca.v1.ListProviderAddressesResponse0\x01\x12_\n" +
 	"\x12ListProviderRoutes\x12\".paca.v1.ListProviderRoutesRequest\x1a#.paca.v1.ListProviderRoutesResponse0\x01\x12D\n" +
 	"\tListDrops\x12\x19.paca.v1.ListDropsRequest\x1a\x1a.paca.v1.ListDropsResponse0\x01\x12P\n" +
-	"\rListNeighbors\x12\x1d.paca.v1.ListNeighborsRequest\x1a\x1e.paca.v1.ListNeighborsResponse0\x01\x120\n" +
+	"\rListNeighbors\x12\x1d.paca.v1.ListNeighborsRequest\x1a\x1e.paca.v1.ListNeighborsResponse0\x01\x12<\n" +
+	"\aWorkers\x12\x17.paca.v1.WorkersRequest\x1a\x18.paca.v1.WorkersResponse\x120\n" +
 	"\x03Get\x12\x13.paca.v1.GetRequest\x1a\x14.paca.v1.GetResponse\x12;\n" +
 	"\x06Export\x12\x16.paca.v1.ExportRequest\x1a\x17.paca.v1.ExportResponse0\x01\x128\n" +
 	"\x05Watch\x12\x15.paca.v1.WatchRequest\x1a\x16.paca.v1.WatchResponse0\x01\x126\n" +
@@ -4322,140 +4565,145 @@ func file_paca_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_paca_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_paca_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_paca_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_paca_v1_control_proto_goTypes = []any{
 	(ErrorCode)(0),                        // 0: paca.v1.ErrorCode
 	(*StatusRequest)(nil),                 // 1: paca.v1.StatusRequest
 	(*StatusResponse)(nil),                // 2: paca.v1.StatusResponse
 	(*Counts)(nil),                        // 3: paca.v1.Counts
 	(*Worker)(nil),                        // 4: paca.v1.Worker
-	(*ListPortsRequest)(nil),              // 5: paca.v1.ListPortsRequest
-	(*ListPortsResponse)(nil),             // 6: paca.v1.ListPortsResponse
-	(*Port)(nil),                          // 7: paca.v1.Port
-	(*PortOffload)(nil),                   // 8: paca.v1.PortOffload
-	(*DeviceStats)(nil),                   // 9: paca.v1.DeviceStats
-	(*ListLookupRecordsRequest)(nil),      // 10: paca.v1.ListLookupRecordsRequest
-	(*ListLookupRecordsResponse)(nil),     // 11: paca.v1.ListLookupRecordsResponse
-	(*LookupRecord)(nil),                  // 12: paca.v1.LookupRecord
-	(*ListVirtualSubnetsRequest)(nil),     // 13: paca.v1.ListVirtualSubnetsRequest
-	(*ListVirtualSubnetsResponse)(nil),    // 14: paca.v1.ListVirtualSubnetsResponse
-	(*VirtualSubnet)(nil),                 // 15: paca.v1.VirtualSubnet
-	(*ListCustomerRoutesRequest)(nil),     // 16: paca.v1.ListCustomerRoutesRequest
-	(*ListCustomerRoutesResponse)(nil),    // 17: paca.v1.ListCustomerRoutesResponse
-	(*CustomerRoute)(nil),                 // 18: paca.v1.CustomerRoute
-	(*ListProviderAddressesRequest)(nil),  // 19: paca.v1.ListProviderAddressesRequest
-	(*ListProviderAddressesResponse)(nil), // 20: paca.v1.ListProviderAddressesResponse
-	(*ProviderAddress)(nil),               // 21: paca.v1.ProviderAddress
-	(*ListProviderRoutesRequest)(nil),     // 22: paca.v1.ListProviderRoutesRequest
-	(*ListProviderRoutesResponse)(nil),    // 23: paca.v1.ListProviderRoutesResponse
-	(*ProviderRoute)(nil),                 // 24: paca.v1.ProviderRoute
-	(*Global)(nil),                        // 25: paca.v1.Global
-	(*Object)(nil),                        // 26: paca.v1.Object
-	(*Change)(nil),                        // 27: paca.v1.Change
-	(*GetRequest)(nil),                    // 28: paca.v1.GetRequest
-	(*GetResponse)(nil),                   // 29: paca.v1.GetResponse
-	(*ExportRequest)(nil),                 // 30: paca.v1.ExportRequest
-	(*ExportResponse)(nil),                // 31: paca.v1.ExportResponse
-	(*WatchRequest)(nil),                  // 32: paca.v1.WatchRequest
-	(*WatchResponse)(nil),                 // 33: paca.v1.WatchResponse
-	(*Notice)(nil),                        // 34: paca.v1.Notice
-	(*ApplyRequest)(nil),                  // 35: paca.v1.ApplyRequest
-	(*ApplyResponse)(nil),                 // 36: paca.v1.ApplyResponse
-	(*NextHopRequest)(nil),                // 37: paca.v1.NextHopRequest
-	(*NextHopResponse)(nil),               // 38: paca.v1.NextHopResponse
-	(*Step)(nil),                          // 39: paca.v1.Step
-	(*ListPathMTUsRequest)(nil),           // 40: paca.v1.ListPathMTUsRequest
-	(*ListPathMTUsResponse)(nil),          // 41: paca.v1.ListPathMTUsResponse
-	(*PathMTU)(nil),                       // 42: paca.v1.PathMTU
-	(*TestPathRequest)(nil),               // 43: paca.v1.TestPathRequest
-	(*TestPathResponse)(nil),              // 44: paca.v1.TestPathResponse
-	(*PathProbe)(nil),                     // 45: paca.v1.PathProbe
-	(*ListDropsRequest)(nil),              // 46: paca.v1.ListDropsRequest
-	(*ListDropsResponse)(nil),             // 47: paca.v1.ListDropsResponse
-	(*Drop)(nil),                          // 48: paca.v1.Drop
-	(*ListNeighborsRequest)(nil),          // 49: paca.v1.ListNeighborsRequest
-	(*ListNeighborsResponse)(nil),         // 50: paca.v1.ListNeighborsResponse
-	(*Neighbor)(nil),                      // 51: paca.v1.Neighbor
-	(*ErrorDetail)(nil),                   // 52: paca.v1.ErrorDetail
-	(*Fault)(nil),                         // 53: paca.v1.Fault
-	nil,                                   // 54: paca.v1.Port.OffloadEntry
+	(*WorkersRequest)(nil),                // 5: paca.v1.WorkersRequest
+	(*WorkersResponse)(nil),               // 6: paca.v1.WorkersResponse
+	(*ListPortsRequest)(nil),              // 7: paca.v1.ListPortsRequest
+	(*ListPortsResponse)(nil),             // 8: paca.v1.ListPortsResponse
+	(*Port)(nil),                          // 9: paca.v1.Port
+	(*PortOffload)(nil),                   // 10: paca.v1.PortOffload
+	(*DeviceStats)(nil),                   // 11: paca.v1.DeviceStats
+	(*ListLookupRecordsRequest)(nil),      // 12: paca.v1.ListLookupRecordsRequest
+	(*ListLookupRecordsResponse)(nil),     // 13: paca.v1.ListLookupRecordsResponse
+	(*LookupRecord)(nil),                  // 14: paca.v1.LookupRecord
+	(*ListVirtualSubnetsRequest)(nil),     // 15: paca.v1.ListVirtualSubnetsRequest
+	(*ListVirtualSubnetsResponse)(nil),    // 16: paca.v1.ListVirtualSubnetsResponse
+	(*VirtualSubnet)(nil),                 // 17: paca.v1.VirtualSubnet
+	(*ListCustomerRoutesRequest)(nil),     // 18: paca.v1.ListCustomerRoutesRequest
+	(*ListCustomerRoutesResponse)(nil),    // 19: paca.v1.ListCustomerRoutesResponse
+	(*CustomerRoute)(nil),                 // 20: paca.v1.CustomerRoute
+	(*ListProviderAddressesRequest)(nil),  // 21: paca.v1.ListProviderAddressesRequest
+	(*ListProviderAddressesResponse)(nil), // 22: paca.v1.ListProviderAddressesResponse
+	(*ProviderAddress)(nil),               // 23: paca.v1.ProviderAddress
+	(*ListProviderRoutesRequest)(nil),     // 24: paca.v1.ListProviderRoutesRequest
+	(*ListProviderRoutesResponse)(nil),    // 25: paca.v1.ListProviderRoutesResponse
+	(*ProviderRoute)(nil),                 // 26: paca.v1.ProviderRoute
+	(*Global)(nil),                        // 27: paca.v1.Global
+	(*Object)(nil),                        // 28: paca.v1.Object
+	(*Change)(nil),                        // 29: paca.v1.Change
+	(*GetRequest)(nil),                    // 30: paca.v1.GetRequest
+	(*GetResponse)(nil),                   // 31: paca.v1.GetResponse
+	(*ExportRequest)(nil),                 // 32: paca.v1.ExportRequest
+	(*ExportResponse)(nil),                // 33: paca.v1.ExportResponse
+	(*WatchRequest)(nil),                  // 34: paca.v1.WatchRequest
+	(*WatchResponse)(nil),                 // 35: paca.v1.WatchResponse
+	(*Notice)(nil),                        // 36: paca.v1.Notice
+	(*ApplyRequest)(nil),                  // 37: paca.v1.ApplyRequest
+	(*ApplyResponse)(nil),                 // 38: paca.v1.ApplyResponse
+	(*NextHopRequest)(nil),                // 39: paca.v1.NextHopRequest
+	(*NextHopResponse)(nil),               // 40: paca.v1.NextHopResponse
+	(*Step)(nil),                          // 41: paca.v1.Step
+	(*ListPathMTUsRequest)(nil),           // 42: paca.v1.ListPathMTUsRequest
+	(*ListPathMTUsResponse)(nil),          // 43: paca.v1.ListPathMTUsResponse
+	(*PathMTU)(nil),                       // 44: paca.v1.PathMTU
+	(*TestPathRequest)(nil),               // 45: paca.v1.TestPathRequest
+	(*TestPathResponse)(nil),              // 46: paca.v1.TestPathResponse
+	(*PathProbe)(nil),                     // 47: paca.v1.PathProbe
+	(*ListDropsRequest)(nil),              // 48: paca.v1.ListDropsRequest
+	(*ListDropsResponse)(nil),             // 49: paca.v1.ListDropsResponse
+	(*Drop)(nil),                          // 50: paca.v1.Drop
+	(*ListNeighborsRequest)(nil),          // 51: paca.v1.ListNeighborsRequest
+	(*ListNeighborsResponse)(nil),         // 52: paca.v1.ListNeighborsResponse
+	(*Neighbor)(nil),                      // 53: paca.v1.Neighbor
+	(*ErrorDetail)(nil),                   // 54: paca.v1.ErrorDetail
+	(*Fault)(nil),                         // 55: paca.v1.Fault
+	nil,                                   // 56: paca.v1.Port.OffloadEntry
 }
 var file_paca_v1_control_proto_depIdxs = []int32{
 	3,  // 0: paca.v1.StatusResponse.counts:type_name -> paca.v1.Counts
 	4,  // 1: paca.v1.StatusResponse.workers:type_name -> paca.v1.Worker
-	7,  // 2: paca.v1.ListPortsResponse.ports:type_name -> paca.v1.Port
-	9,  // 3: paca.v1.Port.device_stats:type_name -> paca.v1.DeviceStats
-	54, // 4: paca.v1.Port.offload:type_name -> paca.v1.Port.OffloadEntry
-	8,  // 5: paca.v1.Port.offloads:type_name -> paca.v1.PortOffload
-	12, // 6: paca.v1.ListLookupRecordsResponse.lookup_records:type_name -> paca.v1.LookupRecord
-	15, // 7: paca.v1.ListVirtualSubnetsResponse.virtual_subnets:type_name -> paca.v1.VirtualSubnet
-	18, // 8: paca.v1.ListCustomerRoutesResponse.customer_routes:type_name -> paca.v1.CustomerRoute
-	21, // 9: paca.v1.ListProviderAddressesResponse.provider_addresses:type_name -> paca.v1.ProviderAddress
-	24, // 10: paca.v1.ListProviderRoutesResponse.provider_routes:type_name -> paca.v1.ProviderRoute
-	25, // 11: paca.v1.Object.global:type_name -> paca.v1.Global
-	7,  // 12: paca.v1.Object.port:type_name -> paca.v1.Port
-	21, // 13: paca.v1.Object.provider_address:type_name -> paca.v1.ProviderAddress
-	24, // 14: paca.v1.Object.provider_route:type_name -> paca.v1.ProviderRoute
-	15, // 15: paca.v1.Object.virtual_subnet:type_name -> paca.v1.VirtualSubnet
-	18, // 16: paca.v1.Object.customer_route:type_name -> paca.v1.CustomerRoute
-	12, // 17: paca.v1.Object.lookup_record:type_name -> paca.v1.LookupRecord
-	26, // 18: paca.v1.Change.add:type_name -> paca.v1.Object
-	26, // 19: paca.v1.Change.replace:type_name -> paca.v1.Object
-	26, // 20: paca.v1.Change.put:type_name -> paca.v1.Object
-	26, // 21: paca.v1.Change.delete:type_name -> paca.v1.Object
-	26, // 22: paca.v1.GetRequest.object:type_name -> paca.v1.Object
-	26, // 23: paca.v1.GetResponse.object:type_name -> paca.v1.Object
-	26, // 24: paca.v1.ExportResponse.objects:type_name -> paca.v1.Object
-	27, // 25: paca.v1.WatchResponse.changes:type_name -> paca.v1.Change
-	34, // 26: paca.v1.WatchResponse.notices:type_name -> paca.v1.Notice
-	27, // 27: paca.v1.ApplyRequest.changes:type_name -> paca.v1.Change
-	27, // 28: paca.v1.ApplyResponse.applied:type_name -> paca.v1.Change
-	39, // 29: paca.v1.NextHopResponse.steps:type_name -> paca.v1.Step
-	42, // 30: paca.v1.ListPathMTUsResponse.path_mtus:type_name -> paca.v1.PathMTU
-	45, // 31: paca.v1.TestPathResponse.probes:type_name -> paca.v1.PathProbe
-	48, // 32: paca.v1.ListDropsResponse.drops:type_name -> paca.v1.Drop
-	51, // 33: paca.v1.ListNeighborsResponse.neighbors:type_name -> paca.v1.Neighbor
-	0,  // 34: paca.v1.ErrorDetail.code:type_name -> paca.v1.ErrorCode
-	53, // 35: paca.v1.ErrorDetail.faults:type_name -> paca.v1.Fault
-	1,  // 36: paca.v1.Control.Status:input_type -> paca.v1.StatusRequest
-	5,  // 37: paca.v1.Control.ListPorts:input_type -> paca.v1.ListPortsRequest
-	13, // 38: paca.v1.Control.ListVirtualSubnets:input_type -> paca.v1.ListVirtualSubnetsRequest
-	10, // 39: paca.v1.Control.ListLookupRecords:input_type -> paca.v1.ListLookupRecordsRequest
-	16, // 40: paca.v1.Control.ListCustomerRoutes:input_type -> paca.v1.ListCustomerRoutesRequest
-	19, // 41: paca.v1.Control.ListProviderAddresses:input_type -> paca.v1.ListProviderAddressesRequest
-	22, // 42: paca.v1.Control.ListProviderRoutes:input_type -> paca.v1.ListProviderRoutesRequest
-	46, // 43: paca.v1.Control.ListDrops:input_type -> paca.v1.ListDropsRequest
-	49, // 44: paca.v1.Control.ListNeighbors:input_type -> paca.v1.ListNeighborsRequest
-	28, // 45: paca.v1.Control.Get:input_type -> paca.v1.GetRequest
-	30, // 46: paca.v1.Control.Export:input_type -> paca.v1.ExportRequest
-	32, // 47: paca.v1.Control.Watch:input_type -> paca.v1.WatchRequest
-	35, // 48: paca.v1.Control.Apply:input_type -> paca.v1.ApplyRequest
-	35, // 49: paca.v1.Control.ApplyStream:input_type -> paca.v1.ApplyRequest
-	37, // 50: paca.v1.Control.NextHop:input_type -> paca.v1.NextHopRequest
-	40, // 51: paca.v1.Control.ListPathMTUs:input_type -> paca.v1.ListPathMTUsRequest
-	43, // 52: paca.v1.Control.TestPath:input_type -> paca.v1.TestPathRequest
-	2,  // 53: paca.v1.Control.Status:output_type -> paca.v1.StatusResponse
-	6,  // 54: paca.v1.Control.ListPorts:output_type -> paca.v1.ListPortsResponse
-	14, // 55: paca.v1.Control.ListVirtualSubnets:output_type -> paca.v1.ListVirtualSubnetsResponse
-	11, // 56: paca.v1.Control.ListLookupRecords:output_type -> paca.v1.ListLookupRecordsResponse
-	17, // 57: paca.v1.Control.ListCustomerRoutes:output_type -> paca.v1.ListCustomerRoutesResponse
-	20, // 58: paca.v1.Control.ListProviderAddresses:output_type -> paca.v1.ListProviderAddressesResponse
-	23, // 59: paca.v1.Control.ListProviderRoutes:output_type -> paca.v1.ListProviderRoutesResponse
-	47, // 60: paca.v1.Control.ListDrops:output_type -> paca.v1.ListDropsResponse
-	50, // 61: paca.v1.Control.ListNeighbors:output_type -> paca.v1.ListNeighborsResponse
-	29, // 62: paca.v1.Control.Get:output_type -> paca.v1.GetResponse
-	31, // 63: paca.v1.Control.Export:output_type -> paca.v1.ExportResponse
-	33, // 64: paca.v1.Control.Watch:output_type -> paca.v1.WatchResponse
-	36, // 65: paca.v1.Control.Apply:output_type -> paca.v1.ApplyResponse
-	36, // 66: paca.v1.Control.ApplyStream:output_type -> paca.v1.ApplyResponse
-	38, // 67: paca.v1.Control.NextHop:output_type -> paca.v1.NextHopResponse
-	41, // 68: paca.v1.Control.ListPathMTUs:output_type -> paca.v1.ListPathMTUsResponse
-	44, // 69: paca.v1.Control.TestPath:output_type -> paca.v1.TestPathResponse
-	53, // [53:70] is the sub-list for method output_type
-	36, // [36:53] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	4,  // 2: paca.v1.WorkersResponse.workers:type_name -> paca.v1.Worker
+	9,  // 3: paca.v1.ListPortsResponse.ports:type_name -> paca.v1.Port
+	11, // 4: paca.v1.Port.device_stats:type_name -> paca.v1.DeviceStats
+	56, // 5: paca.v1.Port.offload:type_name -> paca.v1.Port.OffloadEntry
+	10, // 6: paca.v1.Port.offloads:type_name -> paca.v1.PortOffload
+	14, // 7: paca.v1.ListLookupRecordsResponse.lookup_records:type_name -> paca.v1.LookupRecord
+	17, // 8: paca.v1.ListVirtualSubnetsResponse.virtual_subnets:type_name -> paca.v1.VirtualSubnet
+	20, // 9: paca.v1.ListCustomerRoutesResponse.customer_routes:type_name -> paca.v1.CustomerRoute
+	23, // 10: paca.v1.ListProviderAddressesResponse.provider_addresses:type_name -> paca.v1.ProviderAddress
+	26, // 11: paca.v1.ListProviderRoutesResponse.provider_routes:type_name -> paca.v1.ProviderRoute
+	27, // 12: paca.v1.Object.global:type_name -> paca.v1.Global
+	9,  // 13: paca.v1.Object.port:type_name -> paca.v1.Port
+	23, // 14: paca.v1.Object.provider_address:type_name -> paca.v1.ProviderAddress
+	26, // 15: paca.v1.Object.provider_route:type_name -> paca.v1.ProviderRoute
+	17, // 16: paca.v1.Object.virtual_subnet:type_name -> paca.v1.VirtualSubnet
+	20, // 17: paca.v1.Object.customer_route:type_name -> paca.v1.CustomerRoute
+	14, // 18: paca.v1.Object.lookup_record:type_name -> paca.v1.LookupRecord
+	28, // 19: paca.v1.Change.add:type_name -> paca.v1.Object
+	28, // 20: paca.v1.Change.replace:type_name -> paca.v1.Object
+	28, // 21: paca.v1.Change.put:type_name -> paca.v1.Object
+	28, // 22: paca.v1.Change.delete:type_name -> paca.v1.Object
+	28, // 23: paca.v1.GetRequest.object:type_name -> paca.v1.Object
+	28, // 24: paca.v1.GetResponse.object:type_name -> paca.v1.Object
+	28, // 25: paca.v1.ExportResponse.objects:type_name -> paca.v1.Object
+	29, // 26: paca.v1.WatchResponse.changes:type_name -> paca.v1.Change
+	36, // 27: paca.v1.WatchResponse.notices:type_name -> paca.v1.Notice
+	29, // 28: paca.v1.ApplyRequest.changes:type_name -> paca.v1.Change
+	29, // 29: paca.v1.ApplyResponse.applied:type_name -> paca.v1.Change
+	41, // 30: paca.v1.NextHopResponse.steps:type_name -> paca.v1.Step
+	44, // 31: paca.v1.ListPathMTUsResponse.path_mtus:type_name -> paca.v1.PathMTU
+	47, // 32: paca.v1.TestPathResponse.probes:type_name -> paca.v1.PathProbe
+	50, // 33: paca.v1.ListDropsResponse.drops:type_name -> paca.v1.Drop
+	53, // 34: paca.v1.ListNeighborsResponse.neighbors:type_name -> paca.v1.Neighbor
+	0,  // 35: paca.v1.ErrorDetail.code:type_name -> paca.v1.ErrorCode
+	55, // 36: paca.v1.ErrorDetail.faults:type_name -> paca.v1.Fault
+	1,  // 37: paca.v1.Control.Status:input_type -> paca.v1.StatusRequest
+	7,  // 38: paca.v1.Control.ListPorts:input_type -> paca.v1.ListPortsRequest
+	15, // 39: paca.v1.Control.ListVirtualSubnets:input_type -> paca.v1.ListVirtualSubnetsRequest
+	12, // 40: paca.v1.Control.ListLookupRecords:input_type -> paca.v1.ListLookupRecordsRequest
+	18, // 41: paca.v1.Control.ListCustomerRoutes:input_type -> paca.v1.ListCustomerRoutesRequest
+	21, // 42: paca.v1.Control.ListProviderAddresses:input_type -> paca.v1.ListProviderAddressesRequest
+	24, // 43: paca.v1.Control.ListProviderRoutes:input_type -> paca.v1.ListProviderRoutesRequest
+	48, // 44: paca.v1.Control.ListDrops:input_type -> paca.v1.ListDropsRequest
+	51, // 45: paca.v1.Control.ListNeighbors:input_type -> paca.v1.ListNeighborsRequest
+	5,  // 46: paca.v1.Control.Workers:input_type -> paca.v1.WorkersRequest
+	30, // 47: paca.v1.Control.Get:input_type -> paca.v1.GetRequest
+	32, // 48: paca.v1.Control.Export:input_type -> paca.v1.ExportRequest
+	34, // 49: paca.v1.Control.Watch:input_type -> paca.v1.WatchRequest
+	37, // 50: paca.v1.Control.Apply:input_type -> paca.v1.ApplyRequest
+	37, // 51: paca.v1.Control.ApplyStream:input_type -> paca.v1.ApplyRequest
+	39, // 52: paca.v1.Control.NextHop:input_type -> paca.v1.NextHopRequest
+	42, // 53: paca.v1.Control.ListPathMTUs:input_type -> paca.v1.ListPathMTUsRequest
+	45, // 54: paca.v1.Control.TestPath:input_type -> paca.v1.TestPathRequest
+	2,  // 55: paca.v1.Control.Status:output_type -> paca.v1.StatusResponse
+	8,  // 56: paca.v1.Control.ListPorts:output_type -> paca.v1.ListPortsResponse
+	16, // 57: paca.v1.Control.ListVirtualSubnets:output_type -> paca.v1.ListVirtualSubnetsResponse
+	13, // 58: paca.v1.Control.ListLookupRecords:output_type -> paca.v1.ListLookupRecordsResponse
+	19, // 59: paca.v1.Control.ListCustomerRoutes:output_type -> paca.v1.ListCustomerRoutesResponse
+	22, // 60: paca.v1.Control.ListProviderAddresses:output_type -> paca.v1.ListProviderAddressesResponse
+	25, // 61: paca.v1.Control.ListProviderRoutes:output_type -> paca.v1.ListProviderRoutesResponse
+	49, // 62: paca.v1.Control.ListDrops:output_type -> paca.v1.ListDropsResponse
+	52, // 63: paca.v1.Control.ListNeighbors:output_type -> paca.v1.ListNeighborsResponse
+	6,  // 64: paca.v1.Control.Workers:output_type -> paca.v1.WorkersResponse
+	31, // 65: paca.v1.Control.Get:output_type -> paca.v1.GetResponse
+	33, // 66: paca.v1.Control.Export:output_type -> paca.v1.ExportResponse
+	35, // 67: paca.v1.Control.Watch:output_type -> paca.v1.WatchResponse
+	38, // 68: paca.v1.Control.Apply:output_type -> paca.v1.ApplyResponse
+	38, // 69: paca.v1.Control.ApplyStream:output_type -> paca.v1.ApplyResponse
+	40, // 70: paca.v1.Control.NextHop:output_type -> paca.v1.NextHopResponse
+	43, // 71: paca.v1.Control.ListPathMTUs:output_type -> paca.v1.ListPathMTUsResponse
+	46, // 72: paca.v1.Control.TestPath:output_type -> paca.v1.TestPathResponse
+	55, // [55:73] is the sub-list for method output_type
+	37, // [37:55] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_paca_v1_control_proto_init() }
@@ -4463,8 +4711,8 @@ func file_paca_v1_control_proto_init() {
 	if File_paca_v1_control_proto != nil {
 		return
 	}
-	file_paca_v1_control_proto_msgTypes[6].OneofWrappers = []any{}
-	file_paca_v1_control_proto_msgTypes[25].OneofWrappers = []any{
+	file_paca_v1_control_proto_msgTypes[8].OneofWrappers = []any{}
+	file_paca_v1_control_proto_msgTypes[27].OneofWrappers = []any{
 		(*Object_Global)(nil),
 		(*Object_Port)(nil),
 		(*Object_ProviderAddress)(nil),
@@ -4473,20 +4721,20 @@ func file_paca_v1_control_proto_init() {
 		(*Object_CustomerRoute)(nil),
 		(*Object_LookupRecord)(nil),
 	}
-	file_paca_v1_control_proto_msgTypes[26].OneofWrappers = []any{
+	file_paca_v1_control_proto_msgTypes[28].OneofWrappers = []any{
 		(*Change_Add)(nil),
 		(*Change_Replace)(nil),
 		(*Change_Put)(nil),
 		(*Change_Delete)(nil),
 	}
-	file_paca_v1_control_proto_msgTypes[31].OneofWrappers = []any{}
+	file_paca_v1_control_proto_msgTypes[33].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_paca_v1_control_proto_rawDesc), len(file_paca_v1_control_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   54,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -65,6 +65,8 @@ const (
 	ControlListDropsProcedure = "/paca.v1.Control/ListDrops"
 	// ControlListNeighborsProcedure is the fully-qualified name of the Control's ListNeighbors RPC.
 	ControlListNeighborsProcedure = "/paca.v1.Control/ListNeighbors"
+	// ControlWorkersProcedure is the fully-qualified name of the Control's Workers RPC.
+	ControlWorkersProcedure = "/paca.v1.Control/Workers"
 	// ControlGetProcedure is the fully-qualified name of the Control's Get RPC.
 	ControlGetProcedure = "/paca.v1.Control/Get"
 	// ControlExportProcedure is the fully-qualified name of the Control's Export RPC.
@@ -94,6 +96,8 @@ type ControlClient interface {
 	ListProviderRoutes(context.Context, *connect.Request[v1.ListProviderRoutesRequest]) (*connect.ServerStreamForClient[v1.ListProviderRoutesResponse], error)
 	ListDrops(context.Context, *connect.Request[v1.ListDropsRequest]) (*connect.ServerStreamForClient[v1.ListDropsResponse], error)
 	ListNeighbors(context.Context, *connect.Request[v1.ListNeighborsRequest]) (*connect.ServerStreamForClient[v1.ListNeighborsResponse], error)
+	// Workers tells what each worker does, and how evenly the work is shared.
+	Workers(context.Context, *connect.Request[v1.WorkersRequest]) (*connect.Response[v1.WorkersResponse], error)
 	// Get finds one object of any kind by its identity.
 	Get(context.Context, *connect.Request[v1.GetRequest]) (*connect.Response[v1.GetResponse], error)
 	// Export tells all policy of one revision.
@@ -181,6 +185,12 @@ func NewControlClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			connect.WithSchema(controlMethods.ByName("ListNeighbors")),
 			connect.WithClientOptions(opts...),
 		),
+		workers: connect.NewClient[v1.WorkersRequest, v1.WorkersResponse](
+			httpClient,
+			baseURL+ControlWorkersProcedure,
+			connect.WithSchema(controlMethods.ByName("Workers")),
+			connect.WithClientOptions(opts...),
+		),
 		get: connect.NewClient[v1.GetRequest, v1.GetResponse](
 			httpClient,
 			baseURL+ControlGetProcedure,
@@ -243,6 +253,7 @@ type controlClient struct {
 	listProviderRoutes    *connect.Client[v1.ListProviderRoutesRequest, v1.ListProviderRoutesResponse]
 	listDrops             *connect.Client[v1.ListDropsRequest, v1.ListDropsResponse]
 	listNeighbors         *connect.Client[v1.ListNeighborsRequest, v1.ListNeighborsResponse]
+	workers               *connect.Client[v1.WorkersRequest, v1.WorkersResponse]
 	get                   *connect.Client[v1.GetRequest, v1.GetResponse]
 	export                *connect.Client[v1.ExportRequest, v1.ExportResponse]
 	watch                 *connect.Client[v1.WatchRequest, v1.WatchResponse]
@@ -298,6 +309,11 @@ func (c *controlClient) ListNeighbors(ctx context.Context, req *connect.Request[
 	return c.listNeighbors.CallServerStream(ctx, req)
 }
 
+// Workers calls paca.v1.Control.Workers.
+func (c *controlClient) Workers(ctx context.Context, req *connect.Request[v1.WorkersRequest]) (*connect.Response[v1.WorkersResponse], error) {
+	return c.workers.CallUnary(ctx, req)
+}
+
 // Get calls paca.v1.Control.Get.
 func (c *controlClient) Get(ctx context.Context, req *connect.Request[v1.GetRequest]) (*connect.Response[v1.GetResponse], error) {
 	return c.get.CallUnary(ctx, req)
@@ -349,6 +365,8 @@ type ControlHandler interface {
 	ListProviderRoutes(context.Context, *connect.Request[v1.ListProviderRoutesRequest], *connect.ServerStream[v1.ListProviderRoutesResponse]) error
 	ListDrops(context.Context, *connect.Request[v1.ListDropsRequest], *connect.ServerStream[v1.ListDropsResponse]) error
 	ListNeighbors(context.Context, *connect.Request[v1.ListNeighborsRequest], *connect.ServerStream[v1.ListNeighborsResponse]) error
+	// Workers tells what each worker does, and how evenly the work is shared.
+	Workers(context.Context, *connect.Request[v1.WorkersRequest]) (*connect.Response[v1.WorkersResponse], error)
 	// Get finds one object of any kind by its identity.
 	Get(context.Context, *connect.Request[v1.GetRequest]) (*connect.Response[v1.GetResponse], error)
 	// Export tells all policy of one revision.
@@ -432,6 +450,12 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 		connect.WithSchema(controlMethods.ByName("ListNeighbors")),
 		connect.WithHandlerOptions(opts...),
 	)
+	controlWorkersHandler := connect.NewUnaryHandler(
+		ControlWorkersProcedure,
+		svc.Workers,
+		connect.WithSchema(controlMethods.ByName("Workers")),
+		connect.WithHandlerOptions(opts...),
+	)
 	controlGetHandler := connect.NewUnaryHandler(
 		ControlGetProcedure,
 		svc.Get,
@@ -500,6 +524,8 @@ func NewControlHandler(svc ControlHandler, opts ...connect.HandlerOption) (strin
 			controlListDropsHandler.ServeHTTP(w, r)
 		case ControlListNeighborsProcedure:
 			controlListNeighborsHandler.ServeHTTP(w, r)
+		case ControlWorkersProcedure:
+			controlWorkersHandler.ServeHTTP(w, r)
 		case ControlGetProcedure:
 			controlGetHandler.ServeHTTP(w, r)
 		case ControlExportProcedure:
@@ -559,6 +585,10 @@ func (UnimplementedControlHandler) ListDrops(context.Context, *connect.Request[v
 
 func (UnimplementedControlHandler) ListNeighbors(context.Context, *connect.Request[v1.ListNeighborsRequest], *connect.ServerStream[v1.ListNeighborsResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("paca.v1.Control.ListNeighbors is not implemented"))
+}
+
+func (UnimplementedControlHandler) Workers(context.Context, *connect.Request[v1.WorkersRequest]) (*connect.Response[v1.WorkersResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("paca.v1.Control.Workers is not implemented"))
 }
 
 func (UnimplementedControlHandler) Get(context.Context, *connect.Request[v1.GetRequest]) (*connect.Response[v1.GetResponse], error) {
