@@ -119,6 +119,15 @@ type changer struct {
 
 // during measures the rate while clients change policy, and the changes.
 func (c *changer) during(ctx context.Context, b *bench, d *daemon, l churnLoad) (pps, perSecond float64, err error) {
+	perSecond, err = c.under(ctx, d, l, func() (err error) {
+		pps, err = measureRate(ctx, d, b.window)
+		return err
+	})
+	return pps, perSecond, err
+}
+
+// under does something while clients change policy, and measures the changes.
+func (c *changer) under(ctx context.Context, d *daemon, l churnLoad, do func() error) (perSecond float64, err error) {
 	stop := make(chan struct{})
 	var done atomic.Int64
 	var clients sync.WaitGroup
@@ -131,7 +140,7 @@ func (c *changer) during(ctx context.Context, b *bench, d *daemon, l churnLoad) 
 		})
 	}
 	start := time.Now()
-	pps, err = measureRate(ctx, d, b.window)
+	err = do()
 	took := time.Since(start)
 	n := done.Load()
 	close(stop)
@@ -139,7 +148,7 @@ func (c *changer) during(ctx context.Context, b *bench, d *daemon, l churnLoad) 
 	if e := failed.Load(); e != nil {
 		err = errors.Join(err, *e)
 	}
-	return pps, float64(n) / took.Seconds(), err
+	return float64(n) / took.Seconds(), err
 }
 
 // client applies one set after the other until told to stop. The number of sets
@@ -147,7 +156,7 @@ func (c *changer) during(ctx context.Context, b *bench, d *daemon, l churnLoad) 
 func (c *changer) client(ctx context.Context, d *daemon, l churnLoad, number int, stop <-chan struct{}, done *atomic.Int64) error {
 	due, pause := time.Now(), time.Duration(0)
 	if l.wanted > 0 {
-		pause = time.Second * time.Duration(l.clients) / time.Duration(l.wanted)
+		pause = time.Second * time.Duration(l.clients*l.perSet) / time.Duration(l.wanted)
 	}
 	for n := number; ; n = (n + l.clients) % (churnRecords / l.perSet) {
 		select {

@@ -30,6 +30,9 @@ import (
 var parts = []part{
 	{name: "churn", about: "forwarding while policy changes", takes: churnTakes, measure: churn},
 	{name: "scale", about: "a million lookup records: time and memory", takes: scaleTakes, measure: scale},
+	{name: "latency", about: "how long packets are on their way, beside testpmd", takes: latencyTakes, measure: latency},
+	{name: "loss", about: "packets lost in a minute of policy changing", takes: lossTakes, measure: loss},
+	{name: "bulk", about: "bytes of TCP from VMs that leave cutting to others, beside OVS-DPDK", takes: bulkTakes, measure: bulk},
 }
 
 func main() {

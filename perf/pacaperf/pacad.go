@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -137,7 +138,7 @@ device = "vdev:%s"
 [[port]]
 name = "uplink"
 role = "uplink"
-mtu = 1600
+mtu = %d
 device = "vdev:%s"
 [[provider_address]]
 address = "%s/24"
@@ -163,7 +164,7 @@ address = %q
 mac = %q
 [policy]
 store = "bolt:%s"
-`, j.memory(), j.buffers, cores, vsid, vm.mac, vmDevice, uplinkDevice, vm.pa4, vm.pa6, gateway4, gateway6, gateway4, macGateway, gateway6, macGateway, j.policy)
+`, j.memory(), j.buffers, cores, vsid, vm.mac, vmDevice, cmp.Or(j.mtu, 1600), uplinkDevice, vm.pa4, vm.pa6, gateway4, gateway6, gateway4, macGateway, gateway6, macGateway, j.policy)
 }
 
 // records are lookup records first to last, but not last, of remote VMs.

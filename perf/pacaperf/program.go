@@ -42,6 +42,7 @@ type job struct {
 	forwards []int  // cores
 	control  int    // core of all else
 	buffers  int    // in a pool
+	mtu      int    // of the uplink; 0: room for any outer header
 	policy   string // file of pacad's store, with the lookup records
 }
 

@@ -43,7 +43,7 @@ func (t testpmd) start(ctx context.Context, j job) (running, error) {
 	cmd := exec.CommandContext(ctx, "stdbuf", "-oL", "dpdk-testpmd", "--no-huge", "-m", strconv.Itoa(j.memory()), "--no-shconf", "--no-pci", "--no-telemetry",
 		"--lcores", strings.Join(lcores, ","), "--main-lcore", "0", "--vdev", j.in, "--vdev", j.out,
 		"--", "--interactive", "--forward-mode="+t.mode, "--nb-cores="+n, "--rxq="+n, "--txq="+n, "--burst="+strconv.Itoa(burst),
-		"--total-num-mbufs="+strconv.Itoa(j.buffers), "--mbcache="+strconv.Itoa(cacheSize), "--no-lsc-interrupt", "--no-flush-rx")
+		"--total-num-mbufs="+strconv.Itoa(j.buffers), "--mbcache="+strconv.Itoa(cacheSize), "--no-lsc-interrupt", "--disable-link-check", "--no-flush-rx")
 	commands, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err

@@ -43,17 +43,25 @@ func Start(cmd *exec.Cmd, s Setup) (*Process, error) {
 }
 
 // Run carries out a plan.
-func (p *Process) Run(plan Plan) (*Result, error) { return p.ask(plan) }
+func (p *Process) Run(plan Plan) (*Result, error) {
+	a, err := p.ask(request{Plan: &plan})
+	return a.Result, err
+}
 
-func (p *Process) ask(what any) (*Result, error) {
-	var a answer
+// RunBulk carries out a plan of the other kind.
+func (p *Process) RunBulk(b Bulk) (*BulkResult, error) {
+	a, err := p.ask(request{Bulk: &b})
+	return a.Bulk, err
+}
+
+func (p *Process) ask(what any) (a answer, err error) {
 	if err := errors.Join(p.requests.Encode(what), p.answers.Decode(&a)); err != nil {
-		return nil, fmt.Errorf("probe: process: %w", err) // Close tells more
+		return a, fmt.Errorf("probe: process: %w", err) // Close tells more
 	}
 	if a.Error != "" {
-		return nil, errors.New(a.Error)
+		return a, errors.New(a.Error)
 	}
-	return a.Result, nil
+	return a, nil
 }
 
 // Close ends the process. An error has what it logged.

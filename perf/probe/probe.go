@@ -9,6 +9,11 @@
 // their time runs. So a stall shows in every frame that it held up (that is, there is no
 // coordinated omission).
 //
+// No more frames are on their way at once than a ring holds, so that none is lost only
+// because the probe was not there to fetch it. On a wire, a frame that finds the ring
+// full is lost; here it waits and counts as refused, unless the probe is behind because
+// it was away itself.
+//
 // Floor 4. It is built on ports only; who forwards is not its business.
 package probe
 
@@ -27,7 +32,7 @@ type Plan struct {
 	Rate   float64       // frames per second; 0: as many as the loop takes
 	Length time.Duration // of sending
 	WarmUp time.Duration // before that, at the same rate, not counted
-	Frames [][]byte      // sent in turn; each ends in StampLen bytes of Room
+	Frames [][]byte      // sent in turn; each ends in StampLen zeros
 }
 
 // Result is what became of a run's frames.
@@ -39,7 +44,7 @@ type Result struct {
 	Duplicated uint64 // received more often than once
 	Reordered  uint64 // received after one that was sent later
 	Strange    uint64 // received, but not sent in this run, or damaged
-	Full       uint64 // turns in which frames were due and the loop took none, or not all
+	Refused    uint64 // due while a window of frames was on its way, or the loop full; they waited
 
 	Elapsed time.Duration // until the last frame was back
 	Late    time.Duration // the most that a frame was sent after its time
@@ -56,21 +61,25 @@ const Gap = 20 * time.Microsecond
 const (
 	burst   = 32                     // frames sent before those that came back are looked for
 	overrun = time.Second            // that a run may take longer than its plan
-	silence = 100 * time.Millisecond // after which nothing more will come back
+	silence = 500 * time.Millisecond // after which nothing more will come back
 )
 
 // Probe sends by one port and receives by another.
 type Probe struct {
 	Out, Back port.Port
 	Pool      port.Pool // of frames to send
+	Window    int       // frames that may be on their way: as many as a ring of the ports holds
 
-	run    uint16
-	tally  *tally
-	tx     [burst]*mbuf.Mbuf
-	due    []*mbuf.Mbuf // of tx: stamped, and not taken yet
-	rx     [port.MaxBurst]*mbuf.Mbuf
-	frames [][]byte
-	next   int // of frames
+	frames  [][]byte
+	next    int // of frames
+	run     uint16
+	tally   *tally
+	tx      [burst]*mbuf.Mbuf
+	stamped []*mbuf.Mbuf // of tx: not taken yet
+	rx      [port.MaxBurst]*mbuf.Mbuf
+
+	judged  uint64 // frames below this number were taken, refused or excused
+	excused bool   // the probe was away, and has not caught up with its plan
 }
 
 // Run carries out a plan. The calling goroutine is locked to a thread that DPDK
@@ -104,6 +113,7 @@ func (p *Probe) Run(plan Plan) (*Result, error) {
 func (p *Probe) loop(rate float64, length time.Duration) error {
 	p.run++
 	p.tally.reset()
+	p.judged, p.excused = 0, false
 	r := &p.tally.Result
 	each := 0.0 // ns between frames
 	if rate > 0 {
@@ -111,32 +121,33 @@ func (p *Probe) loop(rate float64, length time.Duration) error {
 		r.Planned = uint64(length.Seconds() * rate)
 	}
 	begin := time.Now()
-	now, last := time.Duration(0), time.Duration(0)
-	for quiet := now; ; {
+	now, last, quiet := time.Duration(0), time.Duration(0), time.Duration(0)
+	for {
+		due := r.Sent // the number of frames whose time has come
 		switch {
 		case rate == 0 && now < length:
-			if err := p.send(burst, each, now); err != nil {
+			due += burst
+		case rate > 0 && now < length+overrun:
+			due = min(r.Planned, 1+uint64(float64(now)/each))
+		}
+		switch {
+		case due > r.Sent:
+			if err := p.send(due, each, now); err != nil {
 				return err
 			}
-		case rate > 0 && r.Sent < r.Planned && now < length+overrun:
-			if n := min(burst, 1+uint64(float64(now)/each)-r.Sent, r.Planned-r.Sent); n > 0 {
-				if err := p.send(int(n), each, now); err != nil {
-					return err
-				}
-			}
+		case r.Sent < r.Planned && now < length+overrun || rate == 0 && now < length: // the next is not due
 		case r.Received == r.Sent || now-quiet > silence:
-			if rate == 0 {
-				r.Planned = r.Sent
-			}
+			r.Planned = max(r.Planned, r.Sent)
 			r.Elapsed = quiet
-			p.Pool.Free(p.due)
-			p.due = nil
+			p.Pool.Free(p.stamped)
+			p.stamped = nil
 			return nil
 		}
 		n := p.Back.Rx(0, p.rx[:])
 		now = time.Since(begin)
 		if now-last > Gap {
 			p.tally.away(last, now)
+			p.excused = true
 		}
 		last = now
 		if n > 0 {
@@ -146,42 +157,59 @@ func (p *Probe) loop(rate float64, length time.Duration) error {
 	}
 }
 
-// send hands up to n frames over that are due now, each ns after the other; those
-// first that were not taken before.
-func (p *Probe) send(n int, each float64, now time.Duration) error {
+// send hands over frames that are due now, each ns after the other, first those that
+// were not taken before. With each 0 they are due when they are stamped.
+func (p *Probe) send(due uint64, each float64, now time.Duration) error {
 	r := &p.tally.Result
-	if len(p.due) == 0 {
-		p.due = p.tx[:n]
-		if !p.Pool.Alloc(p.due) {
-			p.due = nil
-			return fmt.Errorf("probe: no buffer for frame %d", r.Sent)
-		}
-		for i, m := range p.due {
-			seq := r.Sent + uint64(i)
-			at := now
-			if each > 0 {
-				at = time.Duration(float64(seq) * each)
-			}
-			f := p.frames[p.next]
-			if p.next++; p.next == len(p.frames) {
-				p.next = 0
-			}
-			if !m.SetData(f) {
-				p.Pool.Free(p.due)
-				p.due = nil
-				return fmt.Errorf("probe: a frame of %d bytes is longer than a buffer", len(f))
-			}
-			stamp{run: p.run, seq: seq, at: at}.put(m.Data())
+	if len(p.stamped) == 0 {
+		n := min(burst, due-r.Sent, uint64(p.Window)-(r.Sent-p.tally.next))
+		if err := p.stamp(int(n), each, now); err != nil {
+			return err
 		}
 	}
 	if each > 0 {
 		r.Late = max(r.Late, now-time.Duration(float64(r.Sent)*each))
 	}
-	taken := p.Out.Tx(0, p.due)
+	taken := p.Out.Tx(0, p.stamped)
 	r.Sent += uint64(taken)
-	if p.due = p.due[taken:]; len(p.due) > 0 {
-		r.Full++
+	p.stamped = p.stamped[taken:]
+	full := len(p.stamped) > 0 || r.Sent-p.tally.next >= uint64(p.Window)
+	switch {
+	case r.Sent == due:
+		p.excused = false
+	case full && each > 0 && due > p.judged:
+		if !p.excused {
+			r.Refused += due - max(p.judged, r.Sent)
+		}
+		p.judged = due
 	}
+	return nil
+}
+
+// stamp makes the next n frames ready.
+func (p *Probe) stamp(n int, each float64, now time.Duration) error {
+	seq := p.tally.Sent
+	pkts := p.tx[:n]
+	if !p.Pool.Alloc(pkts) {
+		return fmt.Errorf("probe: no buffer for frame %d", seq)
+	}
+	for _, m := range pkts {
+		f := p.frames[p.next]
+		if p.next++; p.next == len(p.frames) {
+			p.next = 0
+		}
+		if !m.SetData(f) {
+			p.Pool.Free(pkts)
+			return fmt.Errorf("probe: a frame of %d bytes is longer than a buffer", len(f))
+		}
+		at := now
+		if each > 0 {
+			at = time.Duration(float64(seq) * each)
+		}
+		stamp{run: p.run, seq: seq, at: at}.put(m.Data())
+		seq++
+	}
+	p.stamped = pkts
 	return nil
 }
 

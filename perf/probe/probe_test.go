@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"encoding/binary"
 	"testing"
 	"time"
 
@@ -19,6 +20,8 @@ type wire struct {
 	room   int // frames that it holds; then it takes no more
 	delay  time.Duration
 	tamper func(n int, frame []byte) [][]byte // nil: nothing happens to them
+
+	uses mbuf.Offloads
 
 	way   []transit
 	taken int
@@ -58,7 +61,7 @@ func (w *wire) Rx(_ int, pkts []*mbuf.Mbuf) int {
 }
 
 func (w *wire) Info() port.Info         { return port.Info{} }
-func (w *wire) Offloads() port.Offloads { return port.Offloads{} }
+func (w *wire) Offloads() port.Offloads { return port.Offloads{Uses: w.uses} }
 func (w *wire) Stats() port.Stats       { return port.Stats{} }
 func (w *wire) Close() error            { return nil }
 
@@ -74,7 +77,7 @@ func run(t *testing.T, w *wire, plan Plan) *Result {
 	if plan.Frames == nil {
 		plan.Frames = [][]byte{make([]byte, 60), make([]byte, 64)}
 	}
-	p := &Probe{Out: w, Back: w, Pool: w.pool}
+	p := &Probe{Out: w, Back: w, Pool: w.pool, Window: 1024}
 	r, err := p.Run(plan)
 	if err != nil {
 		t.Fatal(err)
@@ -180,7 +183,7 @@ func TestWhatTheLoopDoes(t *testing.T) {
 // Frames of an earlier run that come late are of no other run.
 func TestRunsAreApart(t *testing.T) {
 	w := newWire()
-	p := &Probe{Out: w, Back: w, Pool: w.pool}
+	p := &Probe{Out: w, Back: w, Pool: w.pool, Window: 1024}
 	plan := Plan{Rate: 10_000, Length: 10 * time.Millisecond, Frames: [][]byte{make([]byte, 60)}}
 	var old []byte
 	w.tamper = func(n int, f []byte) [][]byte { old = f; return [][]byte{f} }
@@ -215,7 +218,7 @@ func TestLatency(t *testing.T) {
 	w.delay, w.room = delay, 10
 	r = run(t, w, Plan{Rate: 10_000, Length: 100 * time.Millisecond})
 	h = hdrhistogram.Import(&r.Latency)
-	if r.Received != 1000 || r.Full == 0 {
+	if r.Received != 1000 {
 		t.Errorf("%+v", counts(r))
 	}
 	if most := time.Duration(h.Max()); most < 95*time.Millisecond {
@@ -226,6 +229,57 @@ func TestLatency(t *testing.T) {
 	}
 	if r.Late < 90*time.Millisecond {
 		t.Errorf("no frame was sent later than %v after its time", r.Late)
+	}
+}
+
+// A frame that a full wire refuses is told once, however long it waits; one that comes
+// due while the probe is away, or catches up, is not.
+func TestRefused(t *testing.T) {
+	p := &Probe{Window: 1024, tally: newTally(), frames: [][]byte{make([]byte, 60)}, Pool: mbuf.NewHeap(poolSize, mbuf.DefaultDataRoom)}
+	w := newWire()
+	p.Out, w.pool = w, p.Pool.(*mbuf.Heap)
+	const each = 1000 // ns
+	at := func(room int, due uint64) uint64 {
+		w.room = room
+		if err := p.send(due, each, time.Duration(due*each)); err != nil {
+			t.Fatal(err)
+		}
+		return p.tally.Refused
+	}
+	for i, step := range []struct {
+		room          int
+		due           uint64
+		away          bool
+		sent, refused uint64
+	}{
+		{10, 10, false, 10, 0},
+		{10, 15, false, 10, 5}, // full
+		{10, 16, false, 10, 6}, // one more
+		{12, 16, false, 12, 6}, // two of them were taken in the end
+		{12, 18, false, 12, 8}, // two more
+		{18, 18, false, 15, 8}, // what was stamped before
+		{18, 18, false, 18, 8}, // caught up
+		{18, 40, true, 18, 8},  // away, and full meanwhile
+		{20, 42, false, 20, 8}, // still behind for that
+		{100, 42, false, 40, 8},
+		{100, 42, false, 42, 8},    // caught up
+		{100, 142, false, 74, 8},   // a burst is all that is sent at once: not refused
+		{100, 142, false, 100, 50}, // but now
+		{2000, 142, false, 106, 50},
+		{2000, 142, false, 138, 50},
+		{2000, 142, false, 142, 50},
+		{2000, 2000, true, 174, 50},
+	} {
+		p.excused = p.excused || step.away
+		if got := at(step.room, step.due); got != step.refused || p.tally.Sent != step.sent {
+			t.Fatalf("step %d: %d refused, %d sent; want %d and %d", i, got, p.tally.Sent, step.refused, step.sent)
+		}
+	}
+	for range 100 {
+		at(2000, 2000)
+	}
+	if p.tally.Sent != uint64(p.Window) {
+		t.Errorf("%d frames are on their way", p.tally.Sent)
 	}
 }
 
@@ -259,9 +313,75 @@ func TestUnpaced(t *testing.T) {
 	}
 }
 
+// A TCP sender whose wire cuts what it sends, or loses it.
+func TestBulk(t *testing.T) {
+	const segment, segments, added = 1000, 8, 42
+	headers := make([]byte, 14+20+32)
+	plan := Bulk{Headers: headers, Payload: segment * segments, Segment: segment, Flight: 3 * segment * segments, Added: added, Length: 50 * time.Millisecond}
+	loop := func() (*wire, *Probe) {
+		w := newWire()
+		w.uses = mbuf.AllOffloads
+		return w, &Probe{Out: w, Back: w, Pool: w.pool}
+	}
+	w, p := loop()
+	seq, most := uint32(0), 0
+	w.tamper = func(_ int, f []byte) (cut [][]byte) {
+		if len(f) != len(headers)+segment*segments {
+			t.Fatalf("a frame of %d bytes", len(f))
+		}
+		if got := binary.BigEndian.Uint32(f[tcpSeq:]); got != seq {
+			t.Fatalf("sequence number %d, want %d", got, seq)
+		}
+		seq += segment * segments
+		for range segments {
+			cut = append(cut, make([]byte, len(headers)+added+segment))
+		}
+		most = max(most, len(w.way)+len(cut))
+		return append(cut, make([]byte, 60)) // and something else
+	}
+	r, err := p.RunBulk(plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Sent == 0 || r.Sent-r.Received > uint64(plan.Flight) || r.Received != r.Frames*segment || r.Largest != len(headers)+added+segment || r.Stalls != 0 {
+		t.Errorf("%+v", r)
+	}
+	if most > 3*(segments+1) {
+		t.Errorf("%d frames were on their way", most)
+	}
+
+	w, p = loop()
+	w.tamper = func(n int, f []byte) [][]byte {
+		if n%5 == 4 {
+			return nil
+		}
+		return [][]byte{f[:len(headers)+added+500]}
+	}
+	plan.Length = 10 * stall
+	if r, err = p.RunBulk(plan); err != nil {
+		t.Fatal(err)
+	}
+	if r.Stalls == 0 || r.Received == 0 {
+		t.Errorf("%+v", r)
+	}
+
+	for name, spoil := range map[string]func(w *wire, b *Bulk){
+		"no offload": func(w *wire, _ *Bulk) { w.uses = mbuf.SendL4Checksum },
+		"no window":  func(_ *wire, b *Bulk) { b.Flight = 10 },
+		"no headers": func(_ *wire, b *Bulk) { b.Headers = nil },
+	} {
+		w, p := loop()
+		b := plan
+		spoil(w, &b)
+		if _, err := p.RunBulk(b); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
 func TestNoPlan(t *testing.T) {
 	w := newWire()
-	p := &Probe{Out: w, Back: w, Pool: w.pool}
+	p := &Probe{Out: w, Back: w, Pool: w.pool, Window: 1024}
 	good := Plan{Rate: 1000, Length: time.Millisecond, Frames: [][]byte{make([]byte, 60)}}
 	for name, spoil := range map[string]func(*Plan){
 		"no frames":     func(p *Plan) { p.Frames = nil },
@@ -282,13 +402,13 @@ func TestNoPlan(t *testing.T) {
 	}
 }
 
-// A checksum over Room holds of every stamp.
+// A checksum over zeros holds of every stamp.
 func TestStampKeepsChecksums(t *testing.T) {
 	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: []byte{10, 1, 1, 11}, DstIP: []byte{10, 1, 1, 12}}
 	udp := &layers.UDP{SrcPort: 1, DstPort: 2}
 	_ = udp.SetNetworkLayerForChecksum(ip)
 	b := gopacket.NewSerializeBuffer()
-	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ip, udp, gopacket.Payload(Room[:])); err != nil {
+	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ip, udp, gopacket.Payload(make([]byte, StampLen))); err != nil {
 		t.Fatal(err)
 	}
 	frame := b.Bytes()

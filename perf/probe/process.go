@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"paca/dataplane/dpdk"
+	"paca/dataplane/mbuf"
 	"paca/dataplane/port/ethdev"
 )
 
@@ -24,12 +25,20 @@ type Setup struct {
 	EAL       []string // arguments
 	Core      int      // that it runs on, alone of this process
 	Out, Back string   // devices, as a host file has them
-	MTU       int
+	Ring      int      // packets that a ring of theirs holds
+	Offload   bool     // for Bulk: the ports do all that they can
+}
+
+// request is a plan of either kind.
+type request struct {
+	Plan *Plan
+	Bulk *Bulk
 }
 
 // answer is what the process says to a plan, and to its setup.
 type answer struct {
 	Result *Result
+	Bulk   *BulkResult
 	Error  string
 }
 
@@ -52,15 +61,21 @@ func Serve(in io.Reader, out io.Writer) error {
 		return err
 	}
 	for {
-		var plan Plan
-		if err := requests.Decode(&plan); errors.Is(err, io.EOF) {
+		var r request
+		if err := requests.Decode(&r); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return fmt.Errorf("probe: plan: %w", err)
 		}
 		runtime.GC()
 		var a answer
-		if a.Result, err = p.Run(plan); err != nil {
+		switch {
+		case r.Plan != nil:
+			a.Result, err = p.Run(*r.Plan)
+		case r.Bulk != nil:
+			a.Bulk, err = p.RunBulk(*r.Bulk)
+		}
+		if err != nil {
 			a.Error = err.Error()
 		}
 		if err := answers.Encode(a); err != nil {
@@ -83,14 +98,17 @@ func (s Setup) open() (_ *Probe, end func(), err error) {
 	if err := dpdk.RegisterThread(); err != nil {
 		return nil, nil, err
 	}
-	room := ethdev.DataRoom(s.MTU)
-	pool, err := dpdk.NewMempool("probe", 16<<10-1, 256, room)
+	pool, err := dpdk.NewMempool("probe", 4*s.Ring+4095, 256, mbuf.DefaultDataRoom)
 	if err != nil {
 		return nil, nil, err
 	}
+	var offloads mbuf.Offloads
+	if s.Offload {
+		offloads = mbuf.AllOffloads
+	}
 	var ports [2]*ethdev.Port
 	for i, device := range []string{s.Out, s.Back} {
-		if ports[i], err = ethdev.New(ethdev.Config{Device: device, MTU: s.MTU, Pool: pool}); err != nil {
+		if ports[i], err = ethdev.New(ethdev.Config{Device: device, Pool: pool, Descriptors: s.Ring, Offloads: offloads}); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -99,7 +117,7 @@ func (s Setup) open() (_ *Probe, end func(), err error) {
 			return nil, nil, errors.New("probe: nobody is at the other end")
 		}
 	}
-	p := &Probe{Out: ports[0], Back: ports[1], Pool: pool}
+	p := &Probe{Out: ports[0], Back: ports[1], Pool: pool, Window: s.Ring}
 	return p, func() {
 		for _, port := range ports {
 			_ = port.Close() // the process is about to end

@@ -72,7 +72,7 @@ func TestProcess(t *testing.T) {
 			runtime.Gosched()
 		}
 	}()
-	p, err := Start(self(), Setup{EAL: eal, Out: "memif:" + dir + "/0,role=client", Back: "memif:" + dir + "/1,role=client", MTU: 1500})
+	p, err := Start(self(), Setup{EAL: eal, Out: "memif:" + dir + "/0,role=client", Back: "memif:" + dir + "/1,role=client", Ring: 1024})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestProcess(t *testing.T) {
 
 func TestProcessThatCannot(t *testing.T) {
 	nowhere := "memif:" + filepath.Join(t.TempDir(), "none", "m")
-	if _, err := Start(self(), Setup{EAL: eal, Out: nowhere, Back: nowhere, MTU: 1500}); err == nil || !strings.Contains(err.Error(), "no such file") {
+	if _, err := Start(self(), Setup{EAL: eal, Out: nowhere, Back: nowhere, Ring: 1024}); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -5,16 +5,13 @@ import (
 	"time"
 )
 
-// StampLen is how many bytes at the end of each frame are the probe's own.
+// StampLen is how many bytes at the end of each frame are the probe's own. A plan has
+// zeros there, and checksums that were right with those are right with any stamp.
 const StampLen = 18
-
-// Room is what a frame ends in for the probe to stamp. Every stamp has the same sum
-// of 16-bit words, so that checksums that were computed over Room hold of them all.
-var Room = [StampLen]byte{16: 0xff, 17: 0xff}
 
 // stamp is what a frame says of itself: number, run, and the time since the run's
 // begin at which it was to be sent. It stands in the order of the machine, and ends in
-// the word that makes its sum that of Room.
+// the word that makes its 16-bit words add up to 0xffff, which is a zero to checksums.
 type stamp struct {
 	run uint16
 	seq uint64 // below 1<<48
