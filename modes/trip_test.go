@@ -119,7 +119,13 @@ const poolSize = 1024
 
 func newRig(t testing.TB, set *policy.Set, c nvgre.Config, options ...func(*worker.Config)) *rig {
 	t.Helper()
-	r := &rig{t: t, pool: mbuf.NewHeap(poolSize, mbuf.DefaultDataRoom)}
+	return newRigOf(t, mbuf.DefaultDataRoom, set, c, options...)
+}
+
+// newRigOf is newRig with buffers of another size.
+func newRigOf(t testing.TB, dataRoom int, set *policy.Set, c nvgre.Config, options ...func(*worker.Config)) *rig {
+	t.Helper()
+	r := &rig{t: t, pool: mbuf.NewHeap(poolSize, dataRoom)}
 	r.fib.Store(fibtest.Compile(t, set, resolved))
 	var ports []port.Port
 	var poll []worker.Queue
