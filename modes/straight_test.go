@@ -3,6 +3,7 @@ package modes_test
 import (
 	"maps"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -24,6 +25,8 @@ func TestStraightIsTheSame(t *testing.T) {
 	mixed := wholePolicy()
 	mixed.CustomerRoutes = defaults(vmGate2)
 	mixed.Ports[blue3].MTU = 80
+	mixed.ProviderAddresses = append(mixed.ProviderAddresses, policy.ProviderAddress{Prefix: prefix("192.168.1.11/24"), Port: "uplink"})
+	one := between(vmBlue2, vmBlue1, macBlue1, false)
 	rewritten := rewritePolicy(1)
 	for _, c := range []struct {
 		name   string
@@ -31,7 +34,9 @@ func TestStraightIsTheSame(t *testing.T) {
 		rounds []func(testing.TB) (*rig, func())
 		more   []input
 	}{
-		{"nvgre", mixed, []func(testing.TB) (*rig, func()){pairs, detours, alone}, append(ordinary(blue1, flows(64)), ordinary(uplink, fabricFlows(t)[:64])...)},
+		{"nvgre", mixed, []func(testing.TB) (*rig, func()){pairs, detours, alone}, slices.Concat(
+			ordinary(blue1, append(flows(64), between(vmBlue1, vmBlue2, macBlue2, false).syn(1460, nil))),
+			ordinary(uplink, append(fabricFlows(t)[:64], tunnel(6001, paFar, "192.168.1.11", one.frame()))))},
 		{"rewrite", rewritten, []func(testing.TB) (*rig, func()){rewriting},
 			append(ordinary(blue1, rewriteFlows(64, macBlue2, macBlue1, vmBlue1.v4, vmBlue2.v4)), ordinary(uplink, rewriteFlows(64, macUplink, macRouter, paBlue2.v4, paBlue1.v4))...)},
 	} {
