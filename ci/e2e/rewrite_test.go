@@ -28,9 +28,12 @@ var ownPAs = map[string]struct{ v4, v6 string }{
 // runRewritten starts both hosts with Blue in rewrite and Red in nvgre. All ports are
 // taps: af_packet would put fragments together, on uplinks too. Blue's guests have
 // their cards' whole MTU (R15).
-func (l *lab) runRewritten() {
+func (l *lab) runRewritten() { l.runRewrittenAs(world{}) }
+
+// runRewrittenAs is runRewritten for hosts whose [workers] and uplinks are those of w.
+func (l *lab) runRewrittenAs(w world) {
 	l.t.Helper()
-	w := world{kind: "tap", subnets: map[int]string{6001: "mode = \"rewrite\"", 6002: "mode = \"rewrite\""}, hosts: map[string]string{}}
+	w.kind, w.subnets, w.hosts = "tap", map[int]string{6001: "mode = \"rewrite\"", 6002: "mode = \"rewrite\""}, map[string]string{}
 	for _, vm := range l.VMs() {
 		own, ok := ownPAs[vm.Name]
 		if !ok {

@@ -29,6 +29,8 @@ type world struct {
 	unknown []string          // VMs without records
 	plugged []string          // VMs whose ports come later, by plug
 	v6      bool              // IPv6 provider addresses
+	workers string            // [workers] of both hosts, if not one on a core of its own
+	uplink  string            // more of both uplinks
 }
 
 // overIPv6 turns the examples' and the picture's provider addresses into IPv6.
@@ -47,6 +49,10 @@ var hostSide = map[string]struct {
 
 func (w world) hostFile(l *lab, host string) string {
 	side := hostSide[host]
+	workers := w.workers
+	if workers == "" {
+		workers = fmt.Sprintf("cores = [%d]", side.core)
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `
 [host]
@@ -55,11 +61,12 @@ name = %[1]q
 memory = "256MiB"
 hugepages = "none"
 [workers]
-cores = [%[2]d]
+%[2]s
 [[port]]
 name = "uplink0"
 role = "uplink"
 device = "af_packet:uplink0"
+%[6]s
 [[provider_address]]
 address = "%[3]s/24"
 port = "uplink0"
@@ -74,7 +81,7 @@ seed = "policy.toml"
 socket = %[5]q
 [metrics]
 listen = "127.0.0.1:9470"
-`, host, side.core, side.pa, side.nextHop, l.socket(host))
+`, host, workers, side.pa, side.nextHop, l.socket(host), w.uplink)
 	for _, vm := range l.VMs() {
 		if vm.Host == host && !slices.Contains(w.plugged, vm.Name) {
 			device := "af_packet:" + vm.Name

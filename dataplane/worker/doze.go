@@ -13,14 +13,22 @@ const (
 	futexWake = 1 | 128
 )
 
-// doze sleeps for d, or until a peer gives something. It says so first and looks again
-// then, as peers give first and look then.
+// nap is a sleep that is so short that a peer does better not to wake who sleeps it: that
+// takes the peer longer than most of its bursts.
+const nap = 100 * time.Microsecond
+
+// doze sleeps for d, or if that is no nap until a peer gives something. It says so first
+// and looks again then, as peers give first and look then.
 func (w *Worker) doze(d time.Duration) {
-	w.asleep.Store(1)
+	says := uint32(0)
+	if d > nap && len(w.from) > 0 {
+		says = 1
+	}
+	w.asleep.Store(says)
 	if !w.waiting() {
 		t := unix.NsecToTimespec(int64(d))
 		// Cut short by a signal: polls sooner, no harm.
-		unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&w.asleep)), futexWait, 1, uintptr(unsafe.Pointer(&t)), 0, 0)
+		unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&w.asleep)), futexWait, uintptr(says), uintptr(unsafe.Pointer(&t)), 0, 0)
 	}
 	w.asleep.Store(0)
 }

@@ -99,12 +99,15 @@ type Worker struct {
 	Inject Ring                 // frames from the control plane, to be sent as they are
 	Plug   atomic.Pointer[Plug] // published by the control plane before Run, never nil
 
-	stop   atomic.Bool
-	turns  atomic.Uint64
+	_      [64]byte      // peers look at asleep with each burst: nothing else is on its line
 	asleep atomic.Uint32 // 1: it is, and may be woken
-	plug   *Plug         // of this turn
-	ports  []port.Port   // of plug
-	ways   []way         // likewise, by port index
+	_      [64]byte
+
+	stop  atomic.Bool
+	turns atomic.Uint64
+	plug  *Plug       // of this turn
+	ports []port.Port // of plug
+	ways  []way       // likewise, by port index
 
 	// The burst at hand.
 	rx       [port.MaxBurst]*mbuf.Mbuf
