@@ -9,6 +9,10 @@ const Known = true
 
 // Renew begins a new time slice for the calling goroutine. It takes a few
 // nanoseconds; once in some milliseconds will do.
+//
+// The race detector knows nothing of Ps, and of who has one to itself.
+//
+//go:norace
 func Renew() {
 	pin() // to this P, which is nobody else's so long
 	getm().p.schedtick++
