@@ -1264,6 +1264,38 @@ func TestO24OrderWithinABurst(t *testing.T) {
 	}
 }
 
+// Large frames that wait are few: a VM that sends them to dead hosts must not have all
+// buffers.
+func TestL16LargeFramesHeld(t *testing.T) {
+	set := testPolicy()
+	for i := range byte(40) {
+		set.LookupRecords = append(set.LookupRecords, policy.LookupRecord{VSID: 6001, CA: netip.AddrFrom4([4]byte{10, 1, 1, 100 + i}), MAC: packet.MAC{2, 0, 0, 0, 8, i}, PA: netip.AddrFrom4([4]byte{192, 168, 1, 100 + i})})
+	}
+	const large = 2048
+	pool := mbuf.NewHeap(large, mbuf.DefaultDataRoom)
+	r := newRig(t, set, nvgre.Config{}, func(c *worker.Config) { c.Pool = pool })
+	r.pool = pool
+	r.claim(map[int]mbuf.Offloads{blue1: virtioCard})
+	next := func(state fib.AdjState) {
+		r.fib.Store(r.fib.Load().WithNeighbors(func(_, _ uint16, _ netip.Addr) (packet.MAC, fib.AdjState) { return packet.MAC{}, state }))
+		r.w.PollOnce()
+	}
+	for round := range uint64(2) {
+		next(fib.AdjUnresolved)
+		for i := range 40 {
+			c := content{proto: packet.ProtoTCP, flags: packet.TCPAck, payload: 60000, size: 1400, to: vm{macBlue2, fmt.Sprint("10.1.1.", 100+i), ""}}
+			r.pass(blue1, c.unfinished())
+		}
+		if waits := large - pool.Available(); waits > 1024 || waits < 1000 || r.drops()["neighbor_queue"] != (round+1)*6 {
+			t.Errorf("%d buffers wait, drops %v", waits, r.drops())
+		}
+		next(fib.AdjFailed)
+		if n := pool.Available(); n != large {
+			t.Errorf("%d of %d buffers back", n, large)
+		}
+	}
+}
+
 // And arrive in it.
 func TestR5_R23OrderWithinABurst(t *testing.T) {
 	for _, takes := range []mbuf.Offloads{virtioCard, nothing} {

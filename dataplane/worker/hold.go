@@ -12,11 +12,13 @@ import (
 const (
 	heldPerNextHop = 8
 	heldInAll      = 256
+	heldBuffers    = 4 * heldInAll // a large frame is dozens
 )
 
 type hold struct {
-	n    int
-	pkts [heldInAll]held
+	n       int
+	buffers int // that they are made of
+	pkts    [heldInAll]held
 	// How many wait for each next hop; those that share a place share its limit.
 	waiting [heldInAll]uint8
 	hops    []fib.Neighbor // of the FIB they wait in
@@ -43,7 +45,7 @@ func (w *Worker) wait(f *fib.FIB, m *mbuf.Mbuf, nextHop uint32) {
 	h := &w.held
 	h.hops, h.plug = f.NextHops, w.plug
 	waiting := &h.waiting[nextHop%heldInAll]
-	if *waiting == heldPerNextHop || h.n == heldInAll {
+	if *waiting == heldPerNextHop || h.n == heldInAll || h.buffers+m.Segments() > heldBuffers {
 		w.drop(m, count.NeighborQueue)
 		return
 	}
@@ -52,13 +54,14 @@ func (w *Worker) wait(f *fib.FIB, m *mbuf.Mbuf, nextHop uint32) {
 	}
 	h.pkts[h.n] = held{m, w.in}
 	h.n++
+	h.buffers += m.Segments()
 }
 
 // retryHeld sends held packets through a new FIB, in the order in which they
 // came. Those that must go on waiting are held again.
 func (w *Worker) retryHeld(f *fib.FIB) {
 	n := w.held.n
-	w.held.n = 0
+	w.held.n, w.held.buffers = 0, 0
 	clear(w.held.waiting[:])
 	w.held.retried = true
 	for i := range n { // wait writes at most as far as i has read
