@@ -3,6 +3,7 @@ package modes_test
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"net/netip"
 	"testing"
 
 	"paca/dataplane/mbuf"
@@ -143,6 +144,35 @@ func hostile(t testing.TB) (all []*rig, ports [][nports]*loose) {
 	return all, ports
 }
 
+// mayLeave says whether a frame that a VM of Blue made may come out of a port: on the
+// fabric only as what comes from its PA, in no other tenant's name, and to VMs only of
+// its own.
+func mayLeave(frame []byte, port int, rewritten bool) bool {
+	var l, inner packet.Layout
+	if packet.ParseHead(frame, len(frame), &l) != packet.OK {
+		return false
+	}
+	if port != uplink {
+		return port == blue1 || port == blue3 || port == blue5 || port == gate || port == fresh && !rewritten
+	}
+	from := func(l *packet.Layout, frame []byte) netip.Addr {
+		if l.EtherType == packet.EtherTypeIPv6 {
+			return packet.IPv6(frame[l.L3:]).SrcAddr()
+		}
+		return packet.IPv4(frame[l.L3:]).Src()
+	}
+	if rewritten {
+		src := from(&l, frame)
+		return src == addr(paBlue1.v4) || src == addr(paBlue1.v6)
+	}
+	if l.Proto != packet.ProtoGRE || from(&l, frame) != addr(paHere) {
+		return false
+	}
+	gre := packet.NVGRE(frame[l.L4:])
+	return gre.VSID() >= 6001 && gre.VSID() <= 6004 && packet.ParseHead(gre[packet.NVGRELen:], len(gre)-packet.NVGRELen, &inner) == packet.OK && inner.Tags == 0 &&
+		(inner.EtherType == packet.EtherTypeIPv4 || inner.EtherType == packet.EtherTypeIPv6 || inner.EtherType == packet.EtherTypeARP)
+}
+
 // FuzzUnfinished has a VM, and the fabric, hand over anything as unfinished: in buffers of
 // any sizes, the first of them, too, with any segment size. Nothing is lost, nothing is
 // asked of a card that it cannot do, and nothing that is too long is sent.
@@ -201,8 +231,12 @@ func FuzzUnfinished(f *testing.F) {
 			m.SetVLANTCI(binary.BigEndian.Uint16([]byte{0, what >> 4}))
 			ports[i][in].next = m
 			r.w.PollOnce()
-			for _, p := range r.ports {
-				p.Visit(0, func([]byte) {})
+			for j, p := range r.ports {
+				p.Visit(0, func(frame []byte) {
+					if in == blue1 && !mayLeave(frame, j, i%2 == 1) {
+						t.Errorf("port %d sent %x", j, frame)
+					}
+				})
 			}
 			for r.w.Punt.Peek() != nil {
 				r.w.Punt.Pop()
