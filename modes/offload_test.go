@@ -1174,13 +1174,16 @@ func TestR23Detours(t *testing.T) {
 	t.Run("TTL", func(t *testing.T) {
 		r := newRig(t, wholePolicy(), nvgre.Config{}).claim(claims)
 		for size, answered := range map[int]bool{0: true, 1400: false} {
-			c := content{proto: packet.ProtoTCP, flags: packet.TCPAck, payload: 1000 + 4*size, size: size, to: vmBlue5}
+			c := content{proto: packet.ProtoTCP, flags: packet.TCPAck, payload: 100 + 4*size, size: size, to: vmBlue5}
 			u := c.unfinished()
 			u.frame[22] = 1
 			mend(u.frame)
 			out := r.pass(blue1, u)
 			if len(out[blue1]) == 1 != answered {
 				t.Errorf("size %d: answered %v, drops %v", size, !answered, r.drops())
+			}
+			if answered { // what is quoted is what would have been sent
+				sound(t, append(ether(vmBlue5.mac, macBlue1, packet.EtherTypeIPv4), out[blue1][0].frame[14+28:]...))
 			}
 		}
 		r.balance(0)

@@ -113,6 +113,9 @@ func (w *Worker) crossed(f *fib.FIB, p *fib.Port, o *outbound, dst *fib.Entry) b
 	if !w.Router.KeepTTL && !countDown(frame, l) {
 		ca := sourceCA(frame, l)
 		r := f.Subnet(p.VSID).Router(ca)
+		if o.left.Kind == offload.Checksum {
+			w.finish(o) // for the quote
+		}
 		if r != nil && w.mayAnswer() && respond.TimeExceeded(m, l, r.MAC, r.CA) {
 			w.reply(m)
 		} else {
