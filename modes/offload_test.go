@@ -1267,6 +1267,58 @@ func TestO24OrderWithinABurst(t *testing.T) {
 	}
 }
 
+// O23: a card takes a packet in so many buffers only: a frame of more is cut for it, and
+// what is put together has no more.
+func TestO23MostBuffers(t *testing.T) {
+	for most, whole := range map[int]bool{0: true, 3: true, 2: false} {
+		for in, out := range map[int]int{blue1: uplink, uplink: blue1} {
+			r := newRig(t, rewritePolicy(1), nvgre.Config{}).claim(map[int]mbuf.Offloads{blue1: virtioCard, uplink: virtioCard})
+			plug := *r.w.Plug.Load()
+			plug.Ports = slices.Clone(plug.Ports)
+			plug.Ports[out] = narrow{plug.Ports[out], most}
+			r.w.Plug.Store(&plug)
+			c := content{proto: packet.ProtoTCP, flags: packet.TCPAck, payload: 5000, size: 1000} // in three buffers
+			if in == uplink {
+				c.from, c.to = vm{macRouter, paBlue2.v4, paBlue2.v6}, vm{macUplink, paBlue1.v4, paBlue1.v6}
+			}
+			got := r.from(r.pass(in, c.unfinished()), out)
+			want := map[bool]int{true: 1, false: 5}[whole]
+			if in == uplink && !whole { // cut, they are put together again, two by two
+				want = 3
+			}
+			if len(got) != want {
+				t.Errorf("%d buffers at most, out of port %d: %d frames, want %d", most, out, len(got), want)
+			}
+			var data []byte
+			for _, s := range got {
+				if most != 0 && s.notes.Segments > most {
+					t.Errorf("a frame in %d buffers, %d at most", s.notes.Segments, most)
+				}
+				for _, f := range device(t, s) {
+					sound(t, f)
+					data = append(data, f[54:]...)
+				}
+			}
+			if u := c.unfinished(); !bytes.Equal(data, u.frame[54:]) {
+				t.Errorf("%d buffers at most, out of port %d: other data", most, out)
+			}
+			r.balance(0)
+		}
+	}
+}
+
+// narrow is a port that takes packets in so many buffers only.
+type narrow struct {
+	port.Port
+	most int
+}
+
+func (p narrow) Offloads() port.Offloads {
+	o := p.Port.Offloads()
+	o.Buffers = p.most
+	return o
+}
+
 // Large frames that wait are few: a VM that sends them to dead hosts must not have all
 // buffers.
 func TestL16LargeFramesHeld(t *testing.T) {

@@ -181,6 +181,7 @@ type DevInfo struct {
 	MinMTU, MaxMTU               int
 	MaxRxQueues, MaxTxQueues     int
 	RxOffloadCapa, TxOffloadCapa uint64 // RTE_ETH_RX_OFFLOAD_*, RTE_ETH_TX_OFFLOAD_*
+	MaxTxBuffers                 int    // of one packet; 0: any number
 	RSSOffloads                  uint64 // RTE_ETH_RSS_*
 }
 
@@ -197,6 +198,7 @@ func DevInfoGet(port PortID) (DevInfo, error) {
 		MaxTxQueues:   int(i.max_tx_queues),
 		RxOffloadCapa: uint64(i.rx_offload_capa),
 		TxOffloadCapa: uint64(i.tx_offload_capa),
+		MaxTxBuffers:  int(i.tx_desc_lim.nb_seg_max),
 		RSSOffloads:   uint64(i.flow_type_rss_offloads),
 	}
 	// The two limits that a configuration is held to, as the library does:

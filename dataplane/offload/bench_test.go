@@ -83,7 +83,7 @@ func BenchmarkCoalesce(b *testing.B) {
 				frames = append(frames, s.piece(i))
 			}
 			pkts := make([]*mbuf.Mbuf, len(frames))
-			c := Coalescer{Believe: true}
+			c := Coalescer{Believe: true, Most: 1 << 16}
 			b.SetBytes(int64(len(s.Payload)))
 			b.ReportAllocs()
 			for b.Loop() {

@@ -23,6 +23,8 @@ type Coalescer struct {
 	// Believe says that the device was asked to look at checksums: drivers say something
 	// of them whether it was or not.
 	Believe bool
+	// Most is how many buffers the guest's card takes one frame in.
+	Most int
 
 	hashes [maxFlows]uint32 // of flows
 	flows  [maxFlows]flow
@@ -77,7 +79,7 @@ func (c *Coalescer) take(m *mbuf.Mbuf) bool {
 	fit := f.begin(m)
 	if at >= 0 {
 		e := &c.flows[at]
-		if fit && e.takes(&f, c.Believe) {
+		if fit && e.takes(&f, c) {
 			e.add(&f)
 			if f.push != 0 || f.size < e.size {
 				c.close(at)
@@ -155,9 +157,10 @@ func (f *flow) begin(m *mbuf.Mbuf) bool {
 
 // takes says whether g is the next segment of f: with the same in every header but
 // for what TSO would change, no longer than the first, and sound.
-func (f *flow) takes(g *flow, believe bool) bool {
+func (f *flow) takes(g *flow, c *Coalescer) bool {
 	a, b := f.head.Data(), g.head.Data()
-	if f.headers != g.headers || g.size > f.size || f.end+g.size > maxLong || g.seq-uint32(g.size) != f.seq {
+	if f.headers != g.headers || g.size > f.size || f.end+g.size > maxLong || g.seq-uint32(g.size) != f.seq ||
+		f.head.Segments()+g.head.Segments() > c.Most {
 		return false
 	}
 	l3, l4 := int(f.l.L3), int(f.l.L4)
@@ -179,7 +182,7 @@ func (f *flow) takes(g *flow, believe bool) bool {
 			return false
 		}
 	}
-	return (f.merged > 0 || verified(f.head, &f.l, believe)) && verified(g.head, &g.l, believe)
+	return (f.merged > 0 || verified(f.head, &f.l, c.Believe)) && verified(g.head, &g.l, c.Believe)
 }
 
 // add puts g behind f.

@@ -25,7 +25,7 @@ func data(r *rand.Rand) *sent {
 func TestO27CutAndPutTogether(t *testing.T) {
 	r := random(t)
 	h, sg := mbuf.NewHeap(3000, mbuf.DefaultDataRoom), NewSegmenter(1)
-	c := Coalescer{Believe: true}
+	c := Coalescer{Believe: true, Most: 1 << 16}
 	for range 1000 {
 		s := data(r)
 		m := h.Packet(s.whole(), splits(r, 120, room)...)
@@ -420,7 +420,7 @@ func together(t *testing.T, h *mbuf.Heap, c *Coalescer, in []arrived, sizes func
 func TestO27Bursts(t *testing.T) {
 	r := random(t)
 	h := mbuf.NewHeap(6000, mbuf.DefaultDataRoom)
-	c := Coalescer{Believe: true}
+	c := Coalescer{Believe: true, Most: 1 << 16}
 	merged := 0
 	for range 3000 {
 		in := burst(r)
@@ -449,7 +449,7 @@ func TestO27Bursts(t *testing.T) {
 // A frame grows to 64 KiB and no further, whatever follows.
 func TestLongest(t *testing.T) {
 	h := mbuf.NewHeap(100, mbuf.DefaultDataRoom)
-	c := Coalescer{Believe: true}
+	c := Coalescer{Believe: true, Most: 1 << 16}
 	for _, v6 := range []bool{false, true} {
 		s := &sent{V6: v6, Payload: make([]byte, 1448*60), Size: 1448, Flags: packet.TCPAck, DF: true}
 		var pkts []*mbuf.Mbuf
@@ -463,10 +463,30 @@ func TestLongest(t *testing.T) {
 	}
 }
 
+// A frame gets no more buffers than the guest's card takes.
+func TestMostBuffers(t *testing.T) {
+	h := mbuf.NewHeap(100, mbuf.DefaultDataRoom)
+	c := Coalescer{Believe: true, Most: 5}
+	s := &sent{Payload: make([]byte, 1448*12), Size: 1448, Flags: packet.TCPAck, DF: true}
+	var pkts []*mbuf.Mbuf
+	for i := range 12 {
+		pkts = append(pkts, h.Packet(s.piece(i), 1000, 1000)) // two buffers each
+	}
+	if left := c.Coalesce(pkts); left != 6 {
+		t.Errorf("%d left", left)
+	}
+	for _, m := range pkts[:6] {
+		if m.Segments() != 4 {
+			t.Errorf("%d buffers", m.Segments())
+		}
+	}
+	h.Free(pkts[:6])
+}
+
 // A data offset of 16 bytes is no header, however well the next fits.
 func TestHeaderTooShort(t *testing.T) {
 	h := mbuf.NewHeap(2, mbuf.DefaultDataRoom)
-	c := Coalescer{Believe: true}
+	c := Coalescer{Believe: true, Most: 1 << 16}
 	s := &sent{Payload: make([]byte, 200), Size: 100, Flags: packet.TCPAck, DF: true}
 	first, second := s.piece(0), s.piece(1)
 	first[34+12], second[34+12] = 0x40, 0x40
@@ -482,7 +502,7 @@ func TestHeaderTooShort(t *testing.T) {
 // More flows than are followed: the rest goes as it is.
 func TestManyFlows(t *testing.T) {
 	h := mbuf.NewHeap(400, mbuf.DefaultDataRoom)
-	c := Coalescer{Believe: true}
+	c := Coalescer{Believe: true, Most: 1 << 16}
 	var pkts []*mbuf.Mbuf
 	for i := range 2 {
 		for f := range 100 {
@@ -501,7 +521,7 @@ func TestManyFlows(t *testing.T) {
 func TestCoalesceAllocatesNothing(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	h := mbuf.NewHeap(400, mbuf.DefaultDataRoom)
-	c := Coalescer{Believe: true}
+	c := Coalescer{Believe: true, Most: 1 << 16}
 	in := burst(r)
 	for len(in) < 30 {
 		in = append(in, burst(r)...)

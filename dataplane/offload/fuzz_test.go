@@ -157,7 +157,7 @@ func FuzzCoalesce(f *testing.F) {
 			}
 			in = append(in, a)
 		}
-		c := Coalescer{Believe: true}
+		c := Coalescer{Believe: true, Most: 1 << 16}
 		together(t, h, &c, in, func([]byte) []int { return []int{room} })
 	})
 }

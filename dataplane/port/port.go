@@ -65,6 +65,7 @@ type Info struct {
 // port: a packet may ask for no other.
 type Offloads struct {
 	Has, Uses mbuf.Offloads
+	Buffers   int // that one packet may be sent in, with SendSegments; 0: any number
 }
 
 // Usable is what is left of a choice of offloads without those that are of no use,

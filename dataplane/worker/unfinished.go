@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"math"
+
 	"paca/dataplane/count"
 	"paca/dataplane/fib"
 	"paca/dataplane/mbuf"
@@ -32,6 +34,7 @@ type Unfinished = func(pkts []*mbuf.Mbuf, hops []fib.Hop, left []offload.Pending
 // way is how unfinished frames leave by a port.
 type way struct {
 	uses   mbuf.Offloads
+	most   int                           // buffers of a packet
 	egress [policy.NumModes]Unfinished   // nil: none does
 	upTo   [policy.NumModes]offload.Kind // what egress may be given
 }
@@ -45,7 +48,11 @@ func (w *Worker) adopt(plug *Plug) {
 			continue
 		}
 		way := &w.ways[i]
-		way.uses = p.Offloads().Uses
+		o := p.Offloads()
+		way.uses, way.most = o.Uses, o.Buffers
+		if way.most == 0 {
+			way.most = math.MaxInt
+		}
 		for mode, m := range w.Modes {
 			if m != nil {
 				way.egress[mode], way.upTo[mode] = m.Offload(way.uses)
@@ -119,12 +126,16 @@ func sizeOf(m *mbuf.Mbuf, l *packet.Layout, left offload.Pending) int {
 	return min(size, whole)
 }
 
-// does is what a device that does all up to some kind does of what is left to do for a
-// frame: all of it, Checksum where it does not cut, or Nothing.
-func does(upTo offload.Kind, m *mbuf.Mbuf, l *packet.Layout, left offload.Pending) offload.Kind {
+// does is what a port's device, that is given all up to some kind, does of what is left
+// to do for a frame: all of it, Checksum where it does not cut, or Nothing.
+func (y *way) does(upTo offload.Kind, m *mbuf.Mbuf, l *packet.Layout, left offload.Pending) offload.Kind {
 	switch {
 	case !offload.Plain(m.Data(), l):
 		return offload.Nothing
+	case m.Segments() > y.most:
+		upTo = min(upTo, offload.Checksum)
+	}
+	switch {
 	case left.Kind <= upTo:
 		return left.Kind
 	case left.Kind == offload.TCPSegments:
@@ -136,19 +147,19 @@ func does(upTo offload.Kind, m *mbuf.Mbuf, l *packet.Layout, left offload.Pendin
 // deliver sends an unfinished frame to a VM, or to the host's kernel: as it is, if
 // the port takes it so, else finished as far as it does not.
 func (w *Worker) deliver(to uint16, m *mbuf.Mbuf, l *packet.Layout, left offload.Pending) {
-	upTo, uses := offload.Nothing, w.ways[to].uses
+	y, upTo := &w.ways[to], offload.Nothing
 	switch {
-	case uses.Has(mbuf.SendTSO):
+	case y.uses.Has(mbuf.SendTSO):
 		upTo = offload.TCPSegments
-	case uses.Has(mbuf.SendL4Checksum):
+	case y.uses.Has(mbuf.SendL4Checksum):
 		upTo = offload.Checksum
 	}
-	frames, left := w.finished(m, l, left, does(upTo, m, l, left))
+	frames, left := w.finished(m, l, left, y.does(upTo, m, l, left))
 	for _, c := range frames {
 		if left.Kind != offload.Nothing {
 			offload.Delegate(c, l, left)
 		}
-		if uses.Has(mbuf.SendIPv4Checksum) {
+		if y.uses.Has(mbuf.SendIPv4Checksum) {
 			offload.DelegateHeader(c)
 		}
 		w.send(to, c)
@@ -159,7 +170,7 @@ func (w *Worker) deliver(to uint16, m *mbuf.Mbuf, l *packet.Layout, left offload
 func (w *Worker) leave(f *fib.FIB, dst *fib.Entry, adj *fib.Adj, o *outbound) {
 	y := &w.ways[adj.Port]
 	hash := packet.FlowHash(o.m.Data(), &o.l)
-	frames, left := w.finished(o.m, &o.l, o.left, does(y.upTo[dst.Mode], o.m, &o.l, o.left))
+	frames, left := w.finished(o.m, &o.l, o.left, y.does(y.upTo[dst.Mode], o.m, &o.l, o.left))
 	for _, c := range frames {
 		var h *fib.Hop
 		if left.Kind == offload.Nothing {
@@ -312,13 +323,14 @@ func tag(m *mbuf.Mbuf) bool {
 // join puts TCP segments from the fabric together into longer frames, for a VM that
 // takes such: it handles each as one packet.
 func (w *Worker) join(to uint16, pkts []*mbuf.Mbuf) []*mbuf.Mbuf {
-	w.joiner.Believe = w.ways[w.in].uses.Has(mbuf.ReceiveL4Checksum)
+	y := &w.ways[to]
+	w.joiner.Believe, w.joiner.Most = w.ways[w.in].uses.Has(mbuf.ReceiveL4Checksum), y.most
 	n := w.joiner.Coalesce(pkts)
 	if n == len(pkts) {
 		return pkts
 	}
 	w.events[count.Coalesced] += uint32(len(pkts) - n)
-	if w.ways[to].uses.Has(mbuf.SendIPv4Checksum) {
+	if y.uses.Has(mbuf.SendIPv4Checksum) {
 		for _, m := range pkts[:n] {
 			offload.DelegateHeader(m)
 		}

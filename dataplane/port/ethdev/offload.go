@@ -94,7 +94,7 @@ const sends = mbuf.SendIPv4Checksum | mbuf.SendL4Checksum | mbuf.SendOuterChecks
 // takes large frames, when it starts; checksums for one that does not are computed by
 // the port's own driver.
 func (p *Port) Offloads() port.Offloads {
-	o := port.Offloads{Has: has(&p.capas)}
+	o := port.Offloads{Has: has(&p.capas), Buffers: p.capas.MaxTxBuffers}
 	if p.capas.Driver == vhost && p.features()&large == large {
 		o.Has |= mbuf.SendTSO
 	}
