@@ -20,7 +20,7 @@ RACE = ./conf/... ./ctrl/... ./modes/... \
 STAMP = -ldflags '-X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help deps demo demo-down build test e2e fuzz bench instructions lint man fmt check install clean
+.PHONY: help deps demo demo-down build test e2e fuzz bench instructions pgo bounds lint man fmt check install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,15 @@ bench: deps ## Go benchmarks with allocations; perf/README.md compares with othe
 instructions: ## what an ordinary packet takes, by source line in bin/instructions.txt; UPDATE=1 makes it the figure to hold
 	@mkdir -p bin
 	$(GO) test ./modes -run '^TestInstructions$$' -count=1 -v -lines $(CURDIR)/bin/instructions.txt $(if $(filter-out 0,$(UPDATE)),-update)
+
+bounds: instructions ## bounds checks that are left in the lines which ordinary packets run through
+	@$(GO) build -gcflags='paca/...=-d=ssa/check_bce' ./modes/... 2>&1 | sed 's|^\./||' | \
+	awk 'NR == FNR { if (split($$1, at, ":") == 4) kind[at[1] ":" at[2]] = kind[at[1] ":" at[2]] " " $$3; next } \
+		($$2 in kind) && !seen[$$2]++ { print $$0 "   //" kind[$$2] }' - bin/instructions.txt | sort -k2,2V
+
+# Calls are counted as they are made, so nothing is inlined. The same code gives the same file.
+pgo: ## ctrl/pacad/default.pgo, which tells the compiler what to inline, from the calls that ordinary packets make
+	$(GO) test ./modes -gcflags=paca/...=-l -run '^TestInstructions$$' -count=1 -profile $(CURDIR)/ctrl/pacad/default.pgo
 
 lint: deps ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }

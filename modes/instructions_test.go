@@ -31,8 +31,9 @@ const (
 )
 
 var (
-	updateFlag = flag.Bool("update", false, "write "+figuresFile+" anew")
-	linesFlag  = flag.String("lines", "", "write what each source line takes to this file")
+	updateFlag  = flag.Bool("update", false, "write "+figuresFile+" anew")
+	linesFlag   = flag.String("lines", "", "write what each source line takes to this file")
+	profileFlag = flag.String("profile", "", "write the calls that are made, of which none may be inlined, to this file, for the compiler")
 )
 
 // course is a burst that is taken through.
@@ -84,11 +85,19 @@ func TestInstructions(t *testing.T) {
 		return
 	}
 	s := follow(t)
-	is := map[string]cost{}
+	is, calls := map[string]cost{}, map[call]int{}
 	for _, c := range all {
-		is[c.name] = costOf(s.steps(func(f string) bool { return strings.HasPrefix(f, "paca/dataplane/port/") }), len(c.frames))
+		pcs := s.steps(func(f string) bool { return strings.HasPrefix(f, "paca/dataplane/port/") })
+		is[c.name] = costOf(pcs, len(c.frames))
+		if *profileFlag != "" {
+			countCalls(t, calls, pcs)
+		}
 	}
 	s.leave()
+	if *profileFlag != "" {
+		writeProfile(t, *profileFlag, calls)
+		return
+	}
 
 	was, compiler := readFigures(t)
 	for _, c := range all {
@@ -229,8 +238,12 @@ func readFigures(t *testing.T) (was map[string]cost, compiler string) {
 // writeLines writes the source lines that were executed, the function that takes most
 // first.
 func writeLines(t *testing.T, file string, all []course, is map[string]cost) {
+	modes, err := filepath.Abs(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := strings.TrimSuffix(modes, "modes")
 	var b bytes.Buffer
-	source := map[string][]string{}
 	for _, c := range all {
 		is := is[c.name]
 		fmt.Fprintf(&b, "%s: %.1f instructions per packet\n", c.name, is.all)
@@ -239,22 +252,28 @@ func writeLines(t *testing.T, file string, all []course, is map[string]cost) {
 			return cmp.Or(cmp.Compare(is.by[b.function], is.by[a.function]), cmp.Compare(a.function, b.function),
 				cmp.Compare(a.file, b.file), cmp.Compare(a.line, b.line))
 		}) {
-			if source[p.file] == nil {
-				text, err := os.ReadFile(p.file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				source[p.file] = strings.Split(string(text), "\n")
-			}
 			if p.function != function {
 				function = p.function
 				fmt.Fprintf(&b, "\n%8.1f  %s\n", is.by[function], function)
 			}
-			fmt.Fprintf(&b, "%8.1f  %-20s %s\n", is.byLine[p], fmt.Sprintf("%s:%d", filepath.Base(p.file), p.line), source[p.file][p.line-1])
+			fmt.Fprintf(&b, "%8.1f  %-36s %s\n", is.byLine[p], fmt.Sprintf("%s:%d", strings.TrimPrefix(p.file, root), p.line), sourceLine(t, p.file, p.line))
 		}
 		b.WriteString("\n")
 	}
 	if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}
+}
+
+var sources = map[string][]string{} // lines by file
+
+func sourceLine(t *testing.T, file string, line int) string {
+	if sources[file] == nil {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources[file] = strings.Split(string(text), "\n")
+	}
+	return sources[file][line-1]
 }
