@@ -106,7 +106,7 @@ func (p *loose) look(m *mbuf.Mbuf) string {
 	}
 	longest := m.Len() - l3
 	if flags&mbuf.TxTCPSegment != 0 {
-		if n.SegmentSize == 0 || tcp[13]&(packet.TCPSyn|packet.TCPRst) != 0 || (m.Len()-l4-int(n.L4Len))/int(n.SegmentSize) >= 256 {
+		if n.SegmentSize < 256 || tcp[13]&(packet.TCPSyn|packet.TCPRst) != 0 || (m.Len()-l4-int(n.L4Len))/int(n.SegmentSize) >= 256 {
 			return "what nobody should cut"
 		}
 		longest = int(n.L3Len) + int(n.L4Len) + int(n.SegmentSize)

@@ -126,13 +126,17 @@ func sizeOf(m *mbuf.Mbuf, l *packet.Layout, left offload.Pending) int {
 	return min(size, whole)
 }
 
+// leastCut is the smallest segment in bytes of payload that a card is asked to make: some
+// refuse smaller ones (256 is i40e's), and nobody is in a hurry with such.
+const leastCut = 256
+
 // does is what a port's device, that is given all up to some kind, does of what is left
 // to do for a frame: all of it, Checksum where it does not cut, or Nothing.
 func (y *way) does(upTo offload.Kind, m *mbuf.Mbuf, l *packet.Layout, left offload.Pending) offload.Kind {
 	switch {
 	case !offload.Plain(m.Data(), l):
 		return offload.Nothing
-	case m.Segments() > y.most:
+	case m.Segments() > y.most, left.Kind == offload.TCPSegments && left.Size < leastCut:
 		upTo = min(upTo, offload.Checksum)
 	}
 	switch {
