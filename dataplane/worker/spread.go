@@ -128,8 +128,11 @@ func (w *Worker) deal(f *fib.FIB, q Queue, pkts []*mbuf.Mbuf) []*mbuf.Mbuf {
 // all of them; ok is false for one that stays with who received it: what hosts say to
 // each other, and what cannot be read.
 func flowOf(f *fib.FIB, m *mbuf.Mbuf, s Spread) (hash uint32, ok bool) {
-	var l packet.Layout
 	frame := m.Data()
+	if hash, ok = plainFlow(f, frame); ok {
+		return hash, ok
+	}
+	var l packet.Layout
 	if packet.ParseHead(frame, m.Len(), &l) != packet.OK || frame[0]&1 != 0 {
 		return 0, false
 	}
@@ -156,6 +159,27 @@ func flowOf(f *fib.FIB, m *mbuf.Mbuf, s Spread) (hash uint32, ok bool) {
 	return packet.FlowHash(frame, &l), true
 }
 
+// What tells tenants with the same addresses apart, on all bits of a hash.
+const golden = 0x9e3779b1
+
+// plainFlow is flowOf for nearly all tunnel packets: without tags, IPv4 outside and inside,
+// without options or fragments. What it finds is what innerFlow finds.
+func plainFlow(f *fib.FIB, frame []byte) (hash uint32, ok bool) {
+	const headers = packet.EthernetLen + packet.IPv4Len + packet.NVGRELen
+	if len(frame) < headers+len(packet.Plain4{}) {
+		return 0, false
+	}
+	outer, inner := (*packet.Plain4)(frame), (*packet.Plain4)(frame[headers:])
+	if outer.EtherType() != packet.EtherTypeIPv4 || inner.EtherType() != packet.EtherTypeIPv4 || outer.Proto() != packet.ProtoGRE {
+		return 0, false
+	}
+	end := outer.End(len(frame))
+	if end < headers+len(inner) || inner.End(end-headers) == 0 || frame[0]&1 != 0 || f.SharedPA4(outer.DstU32()) == fib.None {
+		return 0, false
+	}
+	return packet.Hash(inner.Addrs(), inner.Ports()) ^ packet.NVGRE(frame[headers-packet.NVGRELen:]).VSID()*golden, true
+}
+
 // innerFlow is flowOf for a tunnel packet. Its FlowID alone would not do: some peers
 // send 0 in all (W5).
 func innerFlow(frame []byte, l *packet.Layout) (hash uint32, ok bool) {
@@ -166,8 +190,6 @@ func innerFlow(frame []byte, l *packet.Layout) (hash uint32, ok bool) {
 	if len(gre) < packet.NVGRELen {
 		return 0, false
 	}
-	// What tells tenants with the same addresses apart, on all 32 bits.
-	const golden = 0x9e3779b1
 	var inner packet.Layout
 	if packet.Parse(gre[packet.NVGRELen:], &inner) != packet.OK {
 		return gre.Key() * golden, true
