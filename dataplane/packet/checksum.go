@@ -75,18 +75,3 @@ func VerifyIPv4(b IPv4) bool {
 func ChecksumUpdate16(sum, old, new uint16) uint16 {
 	return ^fold(uint64(^sum) + uint64(^old) + uint64(new))
 }
-
-// ChecksumUpdate32 is ChecksumUpdate16 for two adjacent words, such as an IPv4
-// address.
-func ChecksumUpdate32(sum uint16, old, new uint32) uint16 {
-	return ^fold(uint64(^sum) + uint64(^old) + uint64(new))
-}
-
-// ChecksumUpdate128 is ChecksumUpdate16 for an IPv6 address.
-func ChecksumUpdate128(sum uint16, old, new [16]byte) uint16 {
-	s := uint64(^sum)
-	for i := 0; i < 16; i += 4 {
-		s += uint64(^binary.BigEndian.Uint32(old[i:])) + uint64(binary.BigEndian.Uint32(new[i:]))
-	}
-	return ^fold(s)
-}
