@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"net/netip"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"paca/dataplane/mbuf"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
+	"paca/dataplane/unseen"
 	"paca/dataplane/worker"
 	"paca/modes/nvgre"
 )
@@ -257,7 +259,8 @@ func (n *nve) wrap(f *fib.FIB, inner []byte, e *fib.Entry, adj *fib.Adj) []byte 
 		return nil
 	}
 	var drops [1]count.Reason
-	n.mode.Egress(n.buffer[:], []fib.Hop{{Entry: e, PA: f.Remote(e), Adj: adj}}, drops[:], new(count.Events))
+	n.mode.Egress(n.buffer[:], []fib.Hop{{Entry: unseen.To(e), PA: unseen.To(f.Remote(e)), Adj: unseen.To(adj)}}, drops[:], new(count.Events))
+	runtime.KeepAlive(f)
 	if drops[0] != count.Kept {
 		return nil
 	}

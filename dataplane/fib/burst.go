@@ -5,6 +5,7 @@ import (
 
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
+	"paca/dataplane/unseen"
 )
 
 // NVGRE is the Mode of an Entry whose VM is reached by NVGRE, for the mode itself,
@@ -12,34 +13,34 @@ import (
 const NVGRE = policy.NVGRE
 
 // Hop is what a worker found out about an outbound packet and a mode needs to
-// send it (L7-L16).
+// send it (L7-L16). What it refers to is the FIB's, in force until the packet is sent.
 type Hop struct {
-	Entry  *Entry        // the destination's record
-	PA     *Remote       // where that lives
-	Adj    *Adj          // the way there, AdjReady
-	Layout packet.Layout // of the tenant's frame
-	Hash   uint32        // packet.FlowHash of it, for NVGRE (W5)
+	Entry  unseen.Ref[Entry]  // the destination's record
+	PA     unseen.Ref[Remote] // where that lives
+	Adj    unseen.Ref[Adj]    // the way there, AdjReady
+	Layout packet.Layout      // of the tenant's frame
+	Hash   uint32             // packet.FlowHash of it, for NVGRE (W5)
 }
 
 // Addrs4 is the source and destination PA, as packet.Plain4 has them, of a Hop whose
 // Adj is of Outer4 bytes.
 func (h *Hop) Addrs4() uint64 {
 	const source = packet.EthernetLen + 12
-	return uint64(binary.LittleEndian.Uint32(h.Adj.Header[source:])) | uint64(binary.LittleEndian.Uint32(h.PA.Addr[:]))<<32
+	return uint64(binary.LittleEndian.Uint32(h.Adj.Get().Header[source:])) | uint64(binary.LittleEndian.Uint32(h.PA.Get().Addr[:]))<<32
 }
 
 // Arrival is what a worker found out about a packet from the fabric for a mode, and
 // what the mode makes of it.
 type Arrival struct {
-	Outer    packet.Layout // of the whole frame
-	To4      *Owner4       // in: the VM that has the IPv4 PA to itself, for rewrite
-	To6      *Owner6       // likewise IPv6
-	PA       uint16        // in: the PA of this host it is for, an index into PAs; None: for a group of them
-	Kind     ArrivalKind   // in: ToVM
-	Verified bool          // in: the device found the outer IPv4 header's checksum right (O31)
-	Port     uint16        // out: the VM port that gets the tenant's frame
-	Cut      bool          // in: it is to be cut, so that it fits (M12)
-	VSID     uint32        // out, with ToGroup: the virtual subnet whose VMs get it
+	Outer    packet.Layout      // of the whole frame
+	To4      unseen.Ref[Owner4] // in: the VM that has the IPv4 PA to itself, for rewrite
+	To6      unseen.Ref[Owner6] // likewise IPv6
+	PA       uint16             // in: the PA of this host it is for, an index into PAs; None: for a group of them
+	Kind     ArrivalKind        // in: ToVM
+	Verified bool               // in: the device found the outer IPv4 header's checksum right (O31)
+	Port     uint16             // out: the VM port that gets the tenant's frame
+	Cut      bool               // in: it is to be cut, so that it fits (M12)
+	VSID     uint32             // out, with ToGroup: the virtual subnet whose VMs get it
 }
 
 // ArrivalKind says whom a packet from the fabric is for.

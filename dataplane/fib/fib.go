@@ -27,6 +27,7 @@ import (
 
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
+	"paca/dataplane/unseen"
 )
 
 // The indexes that mean "there is none".
@@ -249,7 +250,7 @@ func (f *FIB) Lookup4(rd, ca uint32) *Entry {
 }
 
 // LookupAll4 is Lookup4 for many CAs, into entries, which has room for them.
-func (f *FIB) LookupAll4(rd uint32, cas []uint32, entries []*Entry) {
+func (f *FIB) LookupAll4(rd uint32, cas []uint32, entries []unseen.Ref[Entry]) {
 	findAll4(&f.table4, rd, cas, entries)
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"paca/dataplane/packet"
+	"paca/dataplane/unseen"
 )
 
 // A table is a directory of chunks of one size. A key's hash is a fraction of the
@@ -238,7 +239,7 @@ func find4(t *table[slot4], rd, ca uint32) *Owner4 {
 }
 
 // findAll4 is find4 for many CAs of a routing domain: the look-ups overlap.
-func findAll4(t *table[slot4], rd uint32, cas []uint32, entries []*Entry) {
+func findAll4(t *table[slot4], rd uint32, cas []uint32, entries []unseen.Ref[Entry]) {
 	chunks, spread := t.chunks, t.spread
 	entries = entries[:len(cas)]
 	for n, ca := range cas {
@@ -247,11 +248,11 @@ func findAll4(t *table[slot4], rd uint32, cas []uint32, entries []*Entry) {
 		for i := rest >> (64 - chunkBits); ; i++ {
 			s := &c[i%chunkSlots]
 			if s.RD == 0 {
-				entries[n] = nil
+				entries[n] = 0
 				break
 			}
 			if s.CA == ca && s.RD == rd {
-				entries[n] = &s.Entry
+				entries[n] = unseen.To(&s.Entry)
 				break
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
 	"paca/dataplane/respond"
+	"paca/dataplane/unseen"
 )
 
 // outbound is a frame from a VM that passed the first checks.
@@ -206,7 +207,7 @@ func (w *Worker) forward(f *fib.FIB, p *fib.Port, o *outbound, dst *fib.Entry, v
 		return
 	}
 	h := w.through(m, dst.Mode)
-	h.Entry, h.PA, h.Adj, h.Layout = dst, pa, v.Adj, *l
+	h.Entry, h.PA, h.Adj, h.Layout = unseen.To(dst), unseen.To(pa), unseen.To(v.Adj), *l
 	if dst.Mode == policy.NVGRE {
 		h.Hash = packet.FlowHash(frame, l)
 	}
@@ -221,7 +222,7 @@ func (w *Worker) through(m *mbuf.Mbuf, mode policy.Mode) *fib.Hop {
 	}
 	n := lane.n
 	lane.n++
-	lane.pkts[n] = m
+	lane.pkts[n] = unseen.To(m)
 	return &lane.hops[n]
 }
 
@@ -294,7 +295,7 @@ func (w *Worker) unready(e *fib.Entry, adj *fib.Adj) count.Reason {
 // encap is step 7 for one mode.
 func (w *Worker) encap(mode policy.Mode) {
 	lane := &w.lanes[mode]
-	pkts := lane.pkts[:lane.n]
+	pkts := unseen.Pointers(lane.pkts[:lane.n])
 	lane.n = 0
 	reasons := w.reasons[:len(pkts)]
 	clear(reasons)
@@ -311,8 +312,8 @@ func (w *Worker) encap(mode policy.Mode) {
 			i++
 			continue
 		}
-		first, to := i, hops[i].Adj.Port
-		for i++; i < len(pkts) && reasons[i] == count.Kept && hops[i].Adj.Port == to; i++ {
+		first, to := i, hops[i].Adj.Get().Port
+		for i++; i < len(pkts) && reasons[i] == count.Kept && hops[i].Adj.Get().Port == to; i++ {
 		}
 		w.sendAll(to, pkts[first:i])
 	}

@@ -8,6 +8,7 @@ import (
 	"paca/dataplane/mbuf"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
+	"paca/dataplane/unseen"
 )
 
 // groupOf is what a frame to several receivers counts as, BroadcastSent or
@@ -109,7 +110,7 @@ func (w *Worker) group(f *fib.FIB, p *fib.Port, o *outbound, s *fib.Subnet, sent
 			continue
 		}
 		h := w.through(c, e.Mode)
-		h.Entry, h.PA, h.Adj, h.Layout, h.Hash = e, f.Remote(e), adj, *l, hash
+		h.Entry, h.PA, h.Adj, h.Layout, h.Hash = unseen.To(e), unseen.To(f.Remote(e)), unseen.To(adj), *l, hash
 	}
 	if w.ncopies > 0 {
 		w.Pool.Free(w.copies[:w.ncopies])

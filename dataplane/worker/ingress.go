@@ -9,12 +9,13 @@ import (
 	"paca/dataplane/policy"
 	"paca/dataplane/port"
 	"paca/dataplane/respond"
+	"paca/dataplane/unseen"
 )
 
 // inbound gathers the packets of a burst from the fabric that are one mode's.
 type inbound struct {
 	n        int
-	pkts     [port.MaxBurst]*mbuf.Mbuf
+	pkts     [port.MaxBurst]unseen.Ref[mbuf.Mbuf]
 	arrivals [port.MaxBurst]fib.Arrival
 }
 
@@ -135,7 +136,7 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 		return
 	case mode != policy.NVGRE:
 		if left.Kind != offload.Nothing {
-			w.restore(f, m, left, mode, fib.Arrival{Outer: *l, To4: to4, To6: to6, PA: own})
+			w.restore(f, m, left, mode, fib.Arrival{Outer: *l, To4: unseen.To(to4), To6: unseen.To(to6), PA: own})
 			return
 		}
 		lane = &w.inbound[mode]
@@ -145,8 +146,8 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 		return
 	}
 	a := &lane.arrivals[lane.n]
-	a.PA, a.Kind, a.To4, a.To6 = own, fib.ToVM, to4, to6
-	lane.pkts[lane.n] = m
+	a.PA, a.Kind, a.To4, a.To6 = own, fib.ToVM, unseen.To(to4), unseen.To(to6)
+	lane.pkts[lane.n] = unseen.To(m)
 	lane.n++
 }
 
@@ -216,7 +217,7 @@ func (w *Worker) consumed(m *mbuf.Mbuf) {
 
 // decap is steps 5 and 6.
 func (w *Worker) decap(f *fib.FIB, mode Mode, lane *inbound) {
-	pkts := lane.pkts[:lane.n]
+	pkts := unseen.Pointers(lane.pkts[:lane.n])
 	lane.n = 0
 	if mode == nil {
 		w.dropAll(pkts, count.ModeMissing)

@@ -5,6 +5,7 @@ import (
 	"paca/dataplane/mbuf"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
+	"paca/dataplane/unseen"
 )
 
 // Most packets are alike: whole, plain, from the VM whose port it is to a record of its
@@ -65,7 +66,7 @@ func (w *Worker) straightOut(f *fib.FIB, p *fib.Port, pkts []*mbuf.Mbuf) int {
 	pkts = pkts[:n]
 	hops = hops[:n]
 	for i, m := range pkts {
-		dst := w.entries[i]
+		dst := w.entries[i].Get()
 		if dst == nil || dst.VSID != p.VSID || dst.Mode != mode || dst.Flags&(fib.LocalVM|fib.RouterCA) != 0 {
 			n = i
 			break
@@ -78,9 +79,9 @@ func (w *Worker) straightOut(f *fib.FIB, p *fib.Port, pkts []*mbuf.Mbuf) int {
 		}
 		(*packet.Plain4)(m.Front()[:]).SetDst(&dst.MAC)
 		hop := &hops[i]
-		hop.Entry, hop.PA, hop.Adj = dst, to, adj
+		hop.Entry, hop.PA, hop.Adj = w.entries[i], unseen.To(to), unseen.To(adj)
 	}
-	copy(lane.pkts[lane.n:], pkts[:n])
+	unseen.Copy(lane.pkts[lane.n:], pkts[:n])
 	lane.n += n
 	return n
 }
@@ -123,9 +124,9 @@ func (w *Worker) straightIn(f *fib.FIB, pkts []*mbuf.Mbuf) int {
 		h4.Layout(end, &a.Outer)
 		a.PA, a.Kind = own, fib.ToVM
 		if mode != policy.NVGRE {
-			a.To4 = to
+			a.To4 = unseen.To(to)
 		}
-		lane.pkts[lane.n] = m
+		lane.pkts[lane.n] = unseen.To(m)
 		lane.n++
 	}
 	return len(pkts)

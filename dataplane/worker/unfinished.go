@@ -9,6 +9,7 @@ import (
 	"paca/dataplane/offload"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
+	"paca/dataplane/unseen"
 )
 
 // A frame may come unfinished: without its TCP or UDP checksum, or larger than any
@@ -182,7 +183,7 @@ func (w *Worker) leave(f *fib.FIB, dst *fib.Entry, adj *fib.Adj, o *outbound) {
 		} else {
 			h = w.throughUnfinished(c, dst.Mode, adj.Port, left)
 		}
-		h.Entry, h.PA, h.Adj, h.Hash = dst, f.Remote(dst), adj, hash
+		h.Entry, h.PA, h.Adj, h.Hash = unseen.To(dst), unseen.To(f.Remote(dst)), unseen.To(adj), hash
 		packet.ParseHead(c.Data(), c.Len(), &h.Layout)
 	}
 }
@@ -197,7 +198,7 @@ func (w *Worker) throughUnfinished(m *mbuf.Mbuf, mode policy.Mode, to uint16, le
 	lane.to, lane.egress = to, w.ways[to].egress[mode]
 	n := lane.n
 	lane.n++
-	lane.pkts[n], lane.left[n] = m, left
+	lane.pkts[n], lane.left[n] = unseen.To(m), left
 	return &lane.hops[n]
 }
 

@@ -18,6 +18,7 @@ package worker
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,7 @@ import (
 	"paca/dataplane/policy"
 	"paca/dataplane/port"
 	"paca/dataplane/timeslice"
+	"paca/dataplane/unseen"
 )
 
 // Mode is what is done to a packet on its way over the fabric. A worker calls
@@ -114,10 +116,10 @@ type Worker struct {
 	spare    [port.MaxBurst]*mbuf.Mbuf // fragments
 	copies   [port.MaxBurst]*mbuf.Mbuf // to be made of the broadcast at hand
 	ncopies  int
-	cas      [port.MaxBurst]uint32     // that are looked up
-	entries  [port.MaxBurst]*fib.Entry // what they belong to
-	part     outbound                  // the fragment at hand
-	outbound outbound                  // the frame at hand
+	cas      [port.MaxBurst]uint32                // that are looked up
+	entries  [port.MaxBurst]unseen.Ref[fib.Entry] // what they belong to
+	part     outbound                             // the fragment at hand
+	outbound outbound                             // the frame at hand
 	inbound  [policy.NumModes]inbound
 	large    [1]fib.Arrival // an unfinished packet, at hand
 	largePkt [1]*mbuf.Mbuf
@@ -153,7 +155,7 @@ type lane struct {
 	n      int
 	egress Unfinished // nil: the mode's Egress
 	to     uint16     // uplink that egress is for; None without it
-	pkts   [port.MaxBurst]*mbuf.Mbuf
+	pkts   [port.MaxBurst]unseen.Ref[mbuf.Mbuf]
 	hops   [port.MaxBurst]fib.Hop
 	left   [port.MaxBurst]offload.Pending // with egress
 }
@@ -162,7 +164,7 @@ type lane struct {
 type outQueue struct {
 	n       int
 	pending bool // is in Worker.pending
-	pkts    [port.MaxBurst]*mbuf.Mbuf
+	pkts    [port.MaxBurst]unseen.Ref[mbuf.Mbuf]
 }
 
 // start is where the clock of all workers begins.
@@ -276,6 +278,7 @@ func (w *Worker) PollOnce() bool {
 	if w.injected() {
 		busy = true
 	}
+	runtime.KeepAlive(f) // of which packets have had references
 	w.turns.Store(w.turns.Load() + 1)
 	return busy
 }
@@ -320,7 +323,7 @@ func (w *Worker) send(to uint16, m *mbuf.Mbuf) {
 		q.pending = true
 		w.pending = append(w.pending, to)
 	}
-	q.pkts[q.n] = m
+	q.pkts[q.n] = unseen.To(m)
 	if q.n++; q.n == len(q.pkts) {
 		w.transmit(to)
 	}
@@ -334,7 +337,7 @@ func (w *Worker) sendAll(to uint16, pkts []*mbuf.Mbuf) {
 		w.pending = append(w.pending, to)
 	}
 	for len(pkts) > 0 {
-		n := copy(q.pkts[q.n:], pkts)
+		n := unseen.Copy(q.pkts[q.n:], pkts)
 		pkts = pkts[n:]
 		if q.n += n; q.n == len(q.pkts) {
 			w.transmit(to)
@@ -364,7 +367,7 @@ func (w *Worker) dropAll(pkts []*mbuf.Mbuf, reason count.Reason) {
 // take is dropped: a slow VM must not hold up the others.
 func (w *Worker) transmit(to uint16) {
 	q := &w.out[to]
-	pkts := q.pkts[:q.n]
+	pkts := unseen.Pointers(q.pkts[:q.n])
 	q.n = 0
 	if w.ports[to] == nil {
 		w.dropAll(pkts, count.PortDown)

@@ -39,7 +39,7 @@ func (n *NVGRE) Offload(o mbuf.Offloads) (func([]*mbuf.Mbuf, []fib.Hop, []offloa
 func (n *NVGRE) tunnel(pkts []*mbuf.Mbuf, hops []fib.Hop, left []offload.Pending, drops []count.Reason, events *count.Events) {
 	hops, left, drops = hops[:len(pkts)], left[:len(pkts)], drops[:len(pkts)]
 	for i, m := range pkts {
-		a, l := hops[i].Adj, &hops[i].Layout
+		a, l := hops[i].Adj.Get(), &hops[i].Layout
 		n.leave(pkts, hops, left, drops, events, i)
 		if drops[i] != count.Kept {
 			continue
@@ -78,7 +78,7 @@ func (n *NVGRE) plain(pkts []*mbuf.Mbuf, hops []fib.Hop, left []offload.Pending,
 		n.leave(pkts, hops, left, drops, events, i)
 		if drops[i] == count.Kept {
 			lengths := m.TxOffload()
-			lengths.L2Len += hops[i].Adj.Len
+			lengths.L2Len += hops[i].Adj.Get().Len
 			m.SetTxOffload(lengths)
 		}
 	}
@@ -90,7 +90,7 @@ func (n *NVGRE) plainIP(pkts []*mbuf.Mbuf, hops []fib.Hop, left []offload.Pendin
 	for i, m := range pkts {
 		if drops[i] == count.Kept && m.Flags()&mbuf.TxIPv4 != 0 {
 			m.SetFlags(m.Flags() | mbuf.TxIPChecksum)
-			packet.IPv4(m.Data()[uint16(hops[i].Adj.Len)+hops[i].Layout.L3:]).SetChecksum(0)
+			packet.IPv4(m.Data()[uint16(hops[i].Adj.Get().Len)+hops[i].Layout.L3:]).SetChecksum(0)
 		}
 	}
 }

@@ -28,7 +28,7 @@ func (r *Rewrite) Egress(pkts []*mbuf.Mbuf, hops []fib.Hop, drops []count.Reason
 // untagged network. It does all that egress does for such, or nothing, and reports false.
 func straightOut(m *mbuf.Mbuf, h *fib.Hop) bool {
 	const plain = packet.EthernetLen + packet.IPv4Len
-	front, l, a := m.Front(), &h.Layout, h.Adj
+	front, l, a := m.Front(), &h.Layout, h.Adj.Get()
 	if front == nil || l.EtherType != packet.EtherTypeIPv4 || l.L4 != plain || l.Flags != 0 || a.Len != fib.Outer4 {
 		return false
 	}
@@ -41,7 +41,7 @@ func straightOut(m *mbuf.Mbuf, h *fib.Hop) bool {
 }
 
 func egress(m *mbuf.Mbuf, h *fib.Hop, events *count.Events) count.Reason {
-	frame, l, a := m.Data(), &h.Layout, h.Adj
+	frame, l, a := m.Data(), &h.Layout, h.Adj.Get()
 	link := a.Link()
 	if len(link) > packet.EthernetLen && m.Headroom() < packet.VLANLen {
 		return count.Headroom
@@ -51,7 +51,7 @@ func egress(m *mbuf.Mbuf, h *fib.Hop, events *count.Events) count.Reason {
 		if a.V6 {
 			return count.PAFamily // R21
 		}
-		if !packet.Readdress4(frame, l, a.Source4(), h.PA.U32()) {
+		if !packet.Readdress4(frame, l, a.Source4(), h.PA.Get().U32()) {
 			return count.ShortFragment // R13
 		}
 	case packet.EtherTypeIPv6:
@@ -70,7 +70,7 @@ func egress(m *mbuf.Mbuf, h *fib.Hop, events *count.Events) count.Reason {
 				}
 			}
 		}
-		if !packet.Readdress6(frame, l, a.Source6(), &h.PA.Addr) {
+		if !packet.Readdress6(frame, l, a.Source6(), &h.PA.Get().Addr) {
 			return count.ShortFragment // R13
 		}
 	default:

@@ -24,7 +24,7 @@ func (r *Rewrite) Ingress(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival,
 	for i, m := range pkts {
 		switch a := &arrivals[i]; {
 		case straightIn(f, m, a):
-		case a.To4 != nil:
+		case a.To4 != 0:
 			drops[i] = ingress4(f, m, a, events)
 		default:
 			drops[i] = ingress6(f, m, a, events)
@@ -37,7 +37,7 @@ func (r *Rewrite) Ingress(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival,
 // reports false.
 func straightIn(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) bool {
 	const plain = packet.EthernetLen + packet.IPv4Len
-	front, l, to := m.Front(), &a.Outer, a.To4
+	front, l, to := m.Front(), &a.Outer, a.To4.Get()
 	if front == nil || to == nil || !m.Whole(0) || l.L4 != plain || l.Flags != 0 {
 		return false
 	}
@@ -58,7 +58,7 @@ func straightIn(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) bool {
 }
 
 func ingress4(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival, events *count.Events) count.Reason {
-	frame, l, to := m.Data(), &a.Outer, a.To4
+	frame, l, to := m.Data(), &a.Outer, a.To4.Get()
 	from := f.Owner4(packet.IPv4(frame[l.L3:]).SrcU32())
 	if from == nil {
 		return fabric4(f, m, a, to, events)
@@ -120,7 +120,7 @@ func fabric4(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival, to *fib.Owner4, events *c
 
 // ingress6 is ingress4 for IPv6.
 func ingress6(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival, events *count.Events) count.Reason {
-	frame, l, to := m.Data(), &a.Outer, a.To6
+	frame, l, to := m.Data(), &a.Outer, a.To6.Get()
 	from := f.Owner6((*[16]byte)(frame[l.L3+8:]))
 	if from == nil {
 		return fabric6(f, m, a, to, events)

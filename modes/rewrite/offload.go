@@ -49,7 +49,7 @@ func unfinished(m *mbuf.Mbuf, h *fib.Hop, left offload.Pending, events *count.Ev
 	offload.InvertSeed(m.Data(), &l)
 	reason := egress(m, h, events)
 	if reason == count.Kept {
-		tag := uint16(len(h.Adj.Link())) - l.L3
+		tag := uint16(len(h.Adj.Get().Link())) - l.L3
 		l.L3 += tag
 		l.L4 += tag
 		l.End += tag
