@@ -341,7 +341,7 @@ func (t *trip) change() {
 				t.do(s.from, s.to)
 				continue
 			}
-			n := t.book.records.at[identityOf(o.VSID, o.CA, o.MAC).place()]
+			n := t.book.records.at.find(identityOf(o.VSID, o.CA, o.MAC).place())
 			if n != 0 && !(o.Type == Static && t.giveWay(n)) {
 				t.at(KindLookupRecord, s.index)
 				t.cause(ErrExists, "ca", "P6", "%s already has the CA", name(t.book.records.record(n)))
@@ -664,7 +664,7 @@ func (t *trip) checkRecord(r *LookupRecord) {
 // alone checks that a record shares its PA with none if one of them is
 // rewritten (R6).
 func (t *trip) alone(r *LookupRecord) {
-	users := t.book.records.byPA[addressOf(r.PA)]
+	users := t.book.records.usersOf(r.PA)
 	if users.rewrite == 0 || users.count < 2 || r.Router() {
 		return
 	}

@@ -96,7 +96,7 @@ func BenchmarkReadMillion(b *testing.B) {
 	})
 }
 
-// TestMemory holds a Book to 350 B a record, with and without labels.
+// TestMemory holds a Book to so many bytes a record, with and without labels.
 func TestMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("makes 400,000 records")
@@ -107,9 +107,9 @@ func TestMemory(t *testing.T) {
 		label string
 		most  uint64
 	}{
-		"encapsulated":        {NVGRE, "", 200},
-		"rewritten":           {Rewrite, "", 300}, // each has a PA to itself
-		"encapsulated, named": {NVGRE, "some-virtual-machine", 350},
+		"encapsulated":        {NVGRE, "", 64},
+		"rewritten":           {Rewrite, "", 112}, // each has a PA to itself
+		"encapsulated, named": {NVGRE, "some-virtual-machine", 160},
 	} {
 		var before, after runtime.MemStats
 		runtime.GC()

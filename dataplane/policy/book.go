@@ -21,7 +21,7 @@ type Book struct {
 	providerRoutes map[Key]ProviderRoute
 	subnets        map[VSID]VirtualSubnet
 	routes         map[Key]CustomerRoute
-	records        records
+	records        *records
 
 	vnics    map[vnic]Key    // the port of a VM in a virtual subnet
 	edges    map[string]Role // of the ports that are no VM's
@@ -227,7 +227,7 @@ func (b *Book) RecordsAt(pa netip.Addr) iter.Seq[LookupRecord] {
 
 // Holder is the record that has a concrete CA, whatever its MAC (P6).
 func (b *Book) Holder(v VSID, ca netip.Addr) (LookupRecord, bool) {
-	if n := b.records.at[identityOf(v, ca, packet.MAC{}).place()]; n != 0 {
+	if n := b.records.at.find(identityOf(v, ca, packet.MAC{}).place()); n != 0 {
 		return b.records.record(n), true
 	}
 	return LookupRecord{}, false

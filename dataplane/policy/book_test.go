@@ -418,8 +418,8 @@ func differ(b *Book, w twin) string {
 	}
 	for _, pair := range [][2]any{
 		{b.vnics, fresh.vnics}, {b.edges, fresh.edges}, {b.uplinks, fresh.uplinks}, {b.onLink, fresh.onLink}, {b.routesOf, fresh.routesOf},
-		{counts(b.records.bySubnet), counts(fresh.records.bySubnet)}, {counts(b.records.byPA), counts(fresh.records.byPA)},
-		{len(b.records.labels), len(fresh.records.labels)}, {len(b.records.at), len(fresh.records.at)},
+		{counts(b.records.bySubnet), counts(fresh.records.bySubnet)}, {b.records.users(), fresh.records.users()},
+		{len(b.records.labels), len(fresh.records.labels)}, {b.records.len(), fresh.records.len()},
 	} {
 		if !reflect.DeepEqual(pair[0], pair[1]) {
 			return fmt.Sprintf("knows %v\nwant %v", pair[0], pair[1])
@@ -430,7 +430,24 @@ func differ(b *Book, w twin) string {
 			return fmt.Sprintf("chain of VSID %d has %d of %d", v, n, c.count)
 		}
 	}
+	for pa, u := range b.records.users() {
+		if n := len(slices.Collect(b.records.behind(pa.addr()))); n != int(u.count) {
+			return fmt.Sprintf("chain of PA %v has %d of %d", pa.addr(), n, u.count)
+		}
+	}
 	return ""
+}
+
+// users is those of every PA, without where they are.
+func (t *records) users() map[address]users {
+	all := map[address]users{}
+	for n, u := range t.pas {
+		if u.count > 0 && t.byPA.find(u.address) == uint32(n) {
+			u.first = 0
+			all[u.address] = u
+		}
+	}
+	return all
 }
 
 func counts[K comparable](m map[K]chain) map[K]chain {

@@ -11,7 +11,7 @@ import (
 )
 
 // records is every lookup record of a Book. A record is a slot without
-// pointers, so that a million of them are 60 MB which the garbage collector
+// pointers, so that a million of them are 48 MB which the garbage collector
 // does not read. Slots are named by number, from 1; chains through them lead
 // from a virtual subnet to its records and from a PA to its users.
 type records struct {
@@ -19,9 +19,11 @@ type records struct {
 	free   uint32   // chain by next[bySubnet] of slots without a record
 	used   uint32   // slots ever used
 
-	at       map[place]uint32
+	at       index[place]
 	bySubnet map[VSID]chain
-	byPA     map[address]chain
+	pas      []users // by number, from 1
+	freePAs  []uint32
+	byPA     index[address]    // in pas
 	labels   map[uint32]labels // of those that have any
 }
 
@@ -35,7 +37,8 @@ const (
 )
 
 type slot struct {
-	ca, pa     [16]byte
+	ca         [16]byte
+	pa         uint32 // in pas; 0: a router record's, which is nobody's (P21)
 	vsid       VSID
 	mac        packet.MAC
 	typ        RecordType
@@ -46,15 +49,19 @@ type slot struct {
 // Flags of a slot, and of a record on disk.
 const (
 	caIPv6 = 1 << iota
-	paIPv6
+	_      // was an IPv6 PA's in a slot
 	useVMMAC
 	labelled
 )
 
 // chain is the slots that have something in common.
-type chain struct {
-	first, count uint32
-	rewrite      uint32 // of a PA: users in rewrite subnets
+type chain struct{ first, count uint32 }
+
+// users are those of a PA.
+type users struct {
+	address
+	chain
+	rewrite uint32 // in rewrite subnets
 }
 
 type labels struct{ vmName, customerID, context string }
@@ -111,17 +118,20 @@ func (p place) place() place {
 	return p
 }
 
-func newRecords() records {
-	return records{at: map[place]uint32{}, bySubnet: map[VSID]chain{}, byPA: map[address]chain{}, labels: map[uint32]labels{}}
+func newRecords() *records {
+	t := &records{bySubnet: map[VSID]chain{}, pas: make([]users, 1), labels: map[uint32]labels{}}
+	t.at = newIndex(func(n uint32) place { return t.slot(n).identity().place() })
+	t.byPA = newIndex(func(n uint32) address { return t.pas[n].address })
+	return t
 }
 
 func (t *records) slot(n uint32) *slot { return &t.chunks[n/chunkSlots][n%chunkSlots] }
 
-func (t *records) len() int { return len(t.at) }
+func (t *records) len() int { return t.at.all }
 
 // find is the slot of the record with that identity; 0 is none.
 func (t *records) find(id place) uint32 {
-	n := t.at[id.place()]
+	n := t.at.find(id.place())
 	if n != 0 && t.slot(n).mac != id.mac {
 		return 0
 	}
@@ -131,8 +141,11 @@ func (t *records) find(id place) uint32 {
 // record is what is in slot n.
 func (t *records) record(n uint32) LookupRecord {
 	s := t.slot(n)
-	ca, pa := s.addresses()
-	r := LookupRecord{VSID: s.vsid, CA: ca.addr(), MAC: s.mac, PA: pa.addr(), Type: s.typ, UseVMMAC: s.flags&useVMMAC != 0}
+	ca := address{s.ca, s.flags & caIPv6}
+	r := LookupRecord{VSID: s.vsid, CA: ca.addr(), MAC: s.mac, PA: RouterPA, Type: s.typ, UseVMMAC: s.flags&useVMMAC != 0}
+	if s.pa != 0 {
+		r.PA = t.pas[s.pa].addr()
+	}
 	if s.flags&labelled != 0 {
 		l := t.labels[n]
 		r.VMName, r.CustomerID, r.Context = l.vmName, l.customerID, l.context
@@ -140,8 +153,8 @@ func (t *records) record(n uint32) LookupRecord {
 	return r
 }
 
-func (s *slot) addresses() (ca, pa address) {
-	return address{s.ca, s.flags & caIPv6}, address{s.pa, s.flags & paIPv6 / paIPv6}
+func (s *slot) identity() place {
+	return place{ca: s.ca, vsid: s.vsid, mac: s.mac, six: s.flags & caIPv6}
 }
 
 // insert takes a record whose place is free; rewrite is the mode of its virtual
@@ -159,7 +172,7 @@ func (t *records) insert(r *LookupRecord, rewrite bool) {
 	}
 	id := identityOf(r.VSID, r.CA, r.MAC)
 	*t.slot(n) = slot{ca: id.ca, vsid: id.vsid, mac: id.mac, flags: id.six}
-	t.at[id.place()] = n
+	t.at.add(n)
 	c := t.bySubnet[r.VSID]
 	t.link(&c, bySubnet, n)
 	t.bySubnet[r.VSID] = c
@@ -169,28 +182,31 @@ func (t *records) insert(r *LookupRecord, rewrite bool) {
 // remove is insert taken back.
 func (t *records) remove(r *LookupRecord, rewrite bool) {
 	p := identityOf(r.VSID, r.CA, r.MAC).place()
-	n := t.at[p]
+	n := t.at.find(p)
 	t.empty(n, rewrite)
-	delete(t.at, p)
+	t.at.remove(n)
 	c := t.bySubnet[r.VSID]
 	t.unlink(&c, bySubnet, n)
-	keep(t.bySubnet, r.VSID, c)
+	if c.count == 0 {
+		delete(t.bySubnet, r.VSID)
+	} else {
+		t.bySubnet[r.VSID] = c
+	}
 	*t.slot(n) = slot{next: [numChains]uint32{bySubnet: t.free}}
 	t.free = n
 }
 
 // replace puts a record where one with its identity is.
 func (t *records) replace(r *LookupRecord, rewrite bool) {
-	n := t.at[identityOf(r.VSID, r.CA, r.MAC).place()]
+	n := t.at.find(identityOf(r.VSID, r.CA, r.MAC).place())
 	t.empty(n, rewrite)
 	t.fill(n, r, rewrite)
 }
 
 // fill writes into slot n what is not identity.
 func (t *records) fill(n uint32, r *LookupRecord, rewrite bool) {
-	s, pa := t.slot(n), addressOf(r.PA)
-	s.pa, s.typ = pa.bytes, r.Type
-	s.flags |= pa.six * paIPv6
+	s := t.slot(n)
+	s.typ = r.Type
 	if r.UseVMMAC {
 		s.flags |= useVMMAC
 	}
@@ -199,14 +215,32 @@ func (t *records) fill(n uint32, r *LookupRecord, rewrite bool) {
 		t.labels[n] = l
 	}
 	if r.Router() {
-		return // its PA is nobody's (P21)
+		return
 	}
-	c := t.byPA[pa]
-	t.link(&c, byPA, n)
+	s.pa = t.pa(addressOf(r.PA))
+	u := &t.pas[s.pa]
+	t.link(&u.chain, byPA, n)
 	if rewrite {
-		c.rewrite++
+		u.rewrite++
 	}
-	t.byPA[pa] = c
+}
+
+// pa is the number of a PA, which has one from now on.
+func (t *records) pa(a address) uint32 {
+	n := t.byPA.find(a)
+	if n != 0 {
+		return n
+	}
+	if last := len(t.freePAs) - 1; last >= 0 {
+		n = t.freePAs[last]
+		t.freePAs = t.freePAs[:last]
+		t.pas[n].address = a
+	} else {
+		n = uint32(len(t.pas))
+		t.pas = append(t.pas, users{address: a})
+	}
+	t.byPA.add(n)
+	return n
 }
 
 // empty is fill taken back.
@@ -215,28 +249,24 @@ func (t *records) empty(n uint32, rewrite bool) {
 	if s.flags&labelled != 0 {
 		delete(t.labels, n)
 	}
-	_, pa := s.addresses()
-	if pa != routerPA {
-		c := t.byPA[pa]
-		t.unlink(&c, byPA, n)
+	if s.pa != 0 {
+		u := &t.pas[s.pa]
+		t.unlink(&u.chain, byPA, n)
 		if rewrite {
-			c.rewrite--
+			u.rewrite--
 		}
-		keep(t.byPA, pa, c)
+		if u.count == 0 {
+			t.byPA.remove(s.pa)
+			*u = users{}
+			t.freePAs = append(t.freePAs, s.pa)
+		}
 	}
 	s.flags &= caIPv6
-	s.next[byPA], s.prev[byPA] = 0, 0
+	s.pa, s.next[byPA], s.prev[byPA] = 0, 0, 0
 }
 
-var routerPA = addressOf(RouterPA)
-
-func keep[K comparable](m map[K]chain, k K, c chain) {
-	if c.count == 0 {
-		delete(m, k)
-	} else {
-		m[k] = c
-	}
-}
+// usersOf is who has a PA.
+func (t *records) usersOf(pa netip.Addr) users { return t.pas[t.byPA.find(addressOf(pa))] }
 
 func (t *records) link(c *chain, which int, n uint32) {
 	t.slot(n).next[which] = c.first
@@ -264,17 +294,13 @@ func (t *records) unlink(c *chain, which int, n uint32) {
 // changes its mode.
 func (t *records) remode(v VSID, rewrite bool) {
 	for n := range t.in(v) {
-		_, pa := t.slot(n).addresses()
-		c, ok := t.byPA[pa]
-		if !ok {
-			continue // a router record
+		switch u := &t.pas[t.slot(n).pa]; {
+		case t.slot(n).pa == 0:
+		case rewrite:
+			u.rewrite++
+		default:
+			u.rewrite--
 		}
-		if rewrite {
-			c.rewrite++
-		} else {
-			c.rewrite--
-		}
-		t.byPA[pa] = c
 	}
 }
 
@@ -282,7 +308,7 @@ func (t *records) remode(v VSID, rewrite bool) {
 func (t *records) in(v VSID) iter.Seq[uint32] { return t.chain(t.bySubnet[v], bySubnet) }
 
 // behind is the slots whose records have a PA, but for router records.
-func (t *records) behind(pa netip.Addr) iter.Seq[uint32] { return t.chain(t.byPA[addressOf(pa)], byPA) }
+func (t *records) behind(pa netip.Addr) iter.Seq[uint32] { return t.chain(t.usersOf(pa).chain, byPA) }
 
 func (t *records) chain(c chain, which int) iter.Seq[uint32] {
 	return func(yield func(uint32) bool) {
