@@ -13,15 +13,15 @@ type index[K comparable] struct {
 	key    func(n uint32) K
 	seed   maphash.Seed
 	tables [1 << tableBits]struct {
-		places []numbered // at most seven in eight have something
+		places []entry // at most seven in eight have something
 		used   int
 	}
 	all int
 }
 
-// numbered is a number with the upper bits of what is left of its key's hash when
+// entry is a number with the upper bits of what is left of its key's hash when
 // tableBits are gone. Number 0: there is none.
-type numbered struct{ hash, n uint32 }
+type entry struct{ hash, n uint32 }
 
 const tableBits = 8
 
@@ -35,12 +35,12 @@ func (x *index[K]) hash(k K) (table int, rest uint32) {
 }
 
 // home is where the search for a hash begins.
-func home(in []numbered, hash uint32) int {
+func home(in []entry, hash uint32) int {
 	at, _ := bits.Mul32(hash, uint32(len(in)))
 	return int(at)
 }
 
-func next(in []numbered, i int) int {
+func next(in []entry, i int) int {
 	if i++; i < len(in) {
 		return i
 	}
@@ -67,20 +67,20 @@ func (x *index[K]) add(n uint32) {
 	t := &x.tables[table]
 	if (t.used+1)*8 > len(t.places)*7 {
 		was := t.places
-		t.places = make([]numbered, len(was)+len(was)/2+4)
+		t.places = make([]entry, len(was)+len(was)/2+4)
 		for _, p := range was {
 			if p.n != 0 {
 				p.into(t.places)
 			}
 		}
 	}
-	numbered{hash, n}.into(t.places)
+	entry{hash, n}.into(t.places)
 	t.used++
 	x.all++
 }
 
 // into puts p where it is found.
-func (p numbered) into(in []numbered) {
+func (p entry) into(in []entry) {
 	i := home(in, p.hash)
 	for in[i].n != 0 {
 		i = next(in, i)
@@ -105,5 +105,5 @@ func (x *index[K]) remove(n uint32) {
 			i = j
 		}
 	}
-	in[i] = numbered{}
+	in[i] = entry{}
 }
