@@ -121,12 +121,12 @@ func (c *Compiler) forget() {
 	*c = Compiler{
 		fib: &FIB{
 			Version: c.fib.Version,
-			table4:  newTable[slot4](1, golden),
-			table6:  newTable[slot6](1, golden),
-			macs:    newTable[slotMAC](1, golden),
-			owners4: newTable[slotPA4](1, golden),
-			owners6: newTable[slotPA6](1, golden),
-			subnets: newTable[subnetSlot](1, golden),
+			table4:  newTable[slot4](0, golden),
+			table6:  newTable[slot6](0, golden),
+			macs:    newTable[slotMAC](0, golden),
+			owners4: newTable[slotPA4](0, golden),
+			owners6: newTable[slotPA6](0, golden),
+			subnets: newTable[subnetSlot](0, golden),
 		},
 		subnets:   map[policy.VSID]subnet{},
 		domains:   map[policy.RDID]uint32{},
@@ -184,10 +184,33 @@ func (c *Compiler) Compile(b *policy.Book, d Devices, r Resolve) *FIB {
 	}
 	c.changePorts(b, d)
 	c.changeSources(b)
+	c.makeRoom(b)
 	for rec := range b.Records() {
 		c.changeRecord(&rec, false)
 	}
 	return c.finish(subnets, false, true, r)
+}
+
+// makeRoom makes the large tables for as many records as there are, for each to be
+// put where it belongs: lists of edits would be larger than the tables.
+func (c *Compiler) makeRoom(b *policy.Book) {
+	var n4, n6, owners4, owners6 int
+	for rec := range b.Records() {
+		owner := 0
+		if c.subnets[rec.VSID].Mode == policy.Rewrite {
+			owner = 1
+		}
+		if rec.CA.Is4() {
+			n4++
+			owners4 += owner
+		} else {
+			n6++
+			owners6 += owner
+		}
+	}
+	f := c.fib
+	f.table4, f.table6 = newTable[slot4](n4, golden), newTable[slot6](n6, golden)
+	f.owners4, f.owners6 = newTable[slotPA4](owners4, golden), newTable[slotPA6](owners6, golden)
 }
 
 // Update makes a FIB of b, given what was applied to it since the last one was
@@ -498,7 +521,7 @@ func (c *Compiler) changeRecord(r *policy.LookupRecord, deleted bool) {
 		return
 	}
 	k, pa := caKey{s.rd, r.CA}, paKey(r.PA.As16())
-	if c.was == nil { // a Compile
+	if c.was == nil { // Compile
 		c.editOwner(pa, k, put)
 	} else if _, known := c.owners[k]; !known || !deleted { // what took its place may come first
 		c.owners[k] = pa
@@ -556,11 +579,21 @@ func (c *Compiler) changeGroup(r *policy.LookupRecord, e Entry, deleted bool) {
 	}
 }
 
+// edit changes what a CA leads to.
 func (c *Compiler) edit(rd uint32, ca netip.Addr, e Entry, op op) {
 	if ca.Is4() {
-		c.edits4 = append(c.edits4, edit[slot4]{slot4{Owner4{rd, host4(ca), e}}, op})
+		change(&c.fib.table4, &c.edits4, slot4{Owner4{rd, host4(ca), e}}, op, c.was == nil)
 	} else {
-		c.edits6 = append(c.edits6, edit[slot6]{slot6{Owner6{ca.As16(), rd, e}}, op})
+		change(&c.fib.table6, &c.edits6, slot6{Owner6{ca.As16(), rd, e}}, op, c.was == nil)
+	}
+}
+
+// change puts a slot into a table at once if it may be built, or has finish edit it.
+func change[S slot[S]](t *table[S], edits *[]edit[S], s S, op op, build bool) {
+	if build && op == put {
+		t.build(s)
+	} else {
+		*edits = append(*edits, edit[S]{s, op})
 	}
 }
 
@@ -573,9 +606,9 @@ func host4(a netip.Addr) uint32 {
 // editOwner changes what a PA of a rewrite subnet leads to (R6).
 func (c *Compiler) editOwner(pa paKey, k caKey, op op) {
 	if k.ca.Is4() {
-		c.owners4 = append(c.owners4, edit[slotPA4]{slotPA4{binary.BigEndian.Uint32(pa[12:]), k.rd, host4(k.ca)}, op})
+		change(&c.fib.owners4, &c.owners4, slotPA4{binary.BigEndian.Uint32(pa[12:]), k.rd, host4(k.ca)}, op, c.was == nil)
 	} else {
-		c.owners6 = append(c.owners6, edit[slotPA6]{slotPA6{pa, k.ca.As16(), k.rd}, op})
+		change(&c.fib.owners6, &c.owners6, slotPA6{pa, k.ca.As16(), k.rd}, op, c.was == nil)
 	}
 }
 

@@ -67,13 +67,32 @@ const (
 	remove           // if the key has slot
 )
 
-func newTable[S slot[S]](chunks int, spread uint64) table[S] {
-	t := table[S]{chunks: make([]*[chunkSlots]S, chunks), used: make([]int32, chunks), spread: spread}
+// newTable makes a table for so many entries.
+func newTable[S slot[S]](entries int, spread uint64) table[S] {
+	n := entries/roomy + 1
+	t := table[S]{chunks: make([]*[chunkSlots]S, n), used: make([]int32, n), spread: spread}
 	var none [chunkSlots]S
 	for i := range t.chunks {
 		t.chunks[i] = &none
 	}
 	return t
+}
+
+// build puts an entry, whose key no other has, into a table that nobody reads yet.
+func (t *table[S]) build(s S) {
+	at, from := t.home(&s)
+	if t.used[at] == 0 {
+		t.chunks[at] = new([chunkSlots]S)
+	}
+	if t.used[at] == full {
+		t.grow()
+		t.build(s)
+		return
+	}
+	i, _ := find(t.chunks[at], from, &s)
+	t.chunks[at][i] = s
+	t.used[at]++
+	t.all++
 }
 
 // with is the table after the edits, which are made in their order. gone is told
@@ -100,7 +119,7 @@ func (t table[S]) with(edits []edit[S], gone func(S)) table[S] {
 		}
 	}
 	if n := len(t.chunks); n > 1 && t.all < min(before, n*deserted) { // not what was just made roomy
-		t.resize(t.all/roomy+1, t.spread)
+		t.resize(t.all, t.spread)
 	}
 	return t
 }
@@ -122,11 +141,9 @@ func (t *table[S]) fit(edits []edit[S]) (starts []int) {
 		n := len(t.chunks)
 		switch {
 		case all > n*crowded:
-			t.resize(all/roomy+1, t.spread)
+			t.resize(all, t.spread)
 		case slices.Max(used) > full:
-			// Chance, or somebody who chooses addresses for it and cannot for
-			// a spread that nobody knew.
-			t.resize(n+n/4+1, rand.Uint64()|1)
+			t.grow()
 		default:
 			for i := range n {
 				starts[i+1] += starts[i]
@@ -136,14 +153,18 @@ func (t *table[S]) fit(edits []edit[S]) (starts []int) {
 	}
 }
 
-// resize builds the table anew.
-func (t *table[S]) resize(chunks int, spread uint64) {
-	all := make([]edit[S], 0, t.all)
-	for s := range t.slots() {
-		all = append(all, edit[S]{slot: s})
+// resize builds the table anew, for so many entries.
+func (t *table[S]) resize(entries int, spread uint64) {
+	was := *t
+	*t = newTable[S](entries, spread)
+	for s := range was.slots() {
+		t.build(s)
 	}
-	*t = newTable[S](chunks, spread).with(all, nil)
 }
+
+// grow is for when a chunk is full: by chance, or because somebody chooses addresses
+// for it, which nobody can for a spread that is not known.
+func (t *table[S]) grow() { t.resize(len(t.chunks)*roomy*5/4, rand.Uint64()|1) }
 
 // edit makes edits of one chunk in a copy of it.
 func (t *table[S]) edit(at int, edits []edit[S], gone func(S)) {

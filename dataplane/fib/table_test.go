@@ -2,11 +2,9 @@ package fib
 
 import (
 	"encoding/binary"
-	"math/rand/v2"
 	"net/netip"
 	"runtime"
 	"slices"
-	"strconv"
 	"testing"
 
 	"paca/dataplane/packet"
@@ -41,7 +39,7 @@ func TestChunkLoad(t *testing.T) {
 		for i, k := range r.Perm(n) {
 			all[i].slot.RD, all[i].slot.CA = 1, uint32(k)
 		}
-		one := newTable[slot4](1, golden)
+		one := newTable[slot4](0, golden)
 		for i := range min(n, 2000) {
 			one = one.with(all[i:i+1], count)
 			if i%50 == 0 {
@@ -51,7 +49,7 @@ func TestChunkLoad(t *testing.T) {
 			again.op = fill
 			one = one.with([]edit[slot4]{again}, count)
 		}
-		tab := newTable[slot4](1, golden).with(all, count)
+		tab := newTable[slot4](0, golden).with(all, count)
 		check(&tab, n)
 		if gone != 0 {
 			t.Fatalf("%d entries replaced, all were new", gone)
@@ -90,7 +88,7 @@ func TestChosenAddresses(t *testing.T) {
 	for i := range 50_000 {
 		all = append(all, edit[slot4]{slot: slot4{Owner4{RD: 1, CA: uint32(i)}}})
 	}
-	tab := newTable[slot4](1, golden).with(all, nil)
+	tab := newTable[slot4](0, golden).with(all, nil)
 	n := len(tab.chunks)
 	var chosen []edit[slot4]
 	for i := uint32(0); len(chosen) < 2000; i++ {
@@ -207,7 +205,7 @@ func TestProbes(t *testing.T) {
 
 func checkProbes[S slot[S]](t *testing.T, name string, edits []edit[S]) {
 	t.Helper()
-	tab := newTable[S](1, golden).with(edits, func(S) {})
+	tab := newTable[S](0, golden).with(edits, func(S) {})
 	sum, longest := uint64(0), uint64(0)
 	for _, c := range tab.chunks {
 		for at, s := range c {
@@ -227,29 +225,18 @@ func checkProbes[S slot[S]](t *testing.T, name string, edits []edit[S]) {
 	}
 }
 
-// records is n IPv4 records over hosts PAs: domains of 4000 records, all with
-// the same CAs.
+// records is n IPv4 records over hosts PAs.
 func records(n, hosts int) *policy.Set {
-	const perDomain = 4000
 	s := &policy.Set{
 		ProviderAddresses: []policy.ProviderAddress{{Prefix: prefix("172.16.0.1/12"), Port: "uplink0"}},
 		Ports:             []policy.Port{{Name: "uplink0", MAC: packet.MAC{2, 1}, MTU: 1500}},
 		LookupRecords:     make([]policy.LookupRecord, n),
 	}
 	for i := range s.LookupRecords {
-		d, v := i/perDomain, i%perDomain
-		vsid := policy.MinVSID + policy.VSID(d)
-		if v == 0 {
-			rdid := policy.RDID{1}
-			binary.BigEndian.PutUint32(rdid[4:], uint32(d))
-			s.VirtualSubnets = append(s.VirtualSubnets, policy.VirtualSubnet{VSID: vsid, RDID: rdid, Prefixes: []netip.Prefix{prefix("10.1.0.0/16")}})
+		if i%perDomain == 0 {
+			s.VirtualSubnets = append(s.VirtualSubnets, domainOf(i))
 		}
-		s.LookupRecords[i] = policy.LookupRecord{
-			VSID: vsid,
-			CA:   addr4(0x0a010000 + 10 + uint32(v)),
-			MAC:  packet.MAC{2, 0, byte(i >> 24), byte(i >> 16), byte(i >> 8), byte(i)},
-			PA:   addr4(0xac100000 + 16 + uint32(i%hosts)),
-		}
+		s.LookupRecords[i] = recordOf(i, hosts)
 	}
 	return s
 }
@@ -336,81 +323,4 @@ func heap() int64 {
 	runtime.GC()
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
-}
-
-func BenchmarkLookup4(b *testing.B) {
-	for _, c := range []struct {
-		name string
-		n    int
-	}{{"1k", 1000}, {"1M", 1_000_000}} {
-		b.Run(c.name, func(b *testing.B) {
-			set := records(c.n, 1000)
-			f := compile(set, neighbors)
-			type key struct{ rd, ca uint32 }
-			keys := make([]key, 1<<20)
-			r := rand.New(rand.NewPCG(1, 2))
-			for i := range keys {
-				rec := &set.LookupRecords[r.IntN(c.n)]
-				keys[i] = key{f.Domain(uint32(rec.VSID)), host4(rec.CA)}
-			}
-			b.ResetTimer()
-			for i := range b.N {
-				k := &keys[i&(len(keys)-1)]
-				if f.Lookup4(k.rd, k.ca) == nil {
-					b.Fatal("missed")
-				}
-			}
-		})
-	}
-}
-
-func BenchmarkCompile(b *testing.B) {
-	for _, c := range []struct {
-		name string
-		n    int
-	}{{"1k", 1000}, {"1M", 1_000_000}} {
-		b.Run(c.name, func(b *testing.B) {
-			set := records(c.n, 1000)
-			book, d := bookOf(set), devicesOf(set)
-			b.ResetTimer()
-			for range b.N {
-				NewCompiler().Compile(book, d, neighbors)
-			}
-		})
-	}
-}
-
-// A record's PA changes, the core of live migration: one by one, and a thousand
-// at a time, among a million.
-func BenchmarkUpdate(b *testing.B) {
-	const n, hosts = 1_000_000, 1000
-	set := records(n, hosts)
-	book, d := bookOf(set), devicesOf(set)
-	for _, batch := range []int{1, 1000} {
-		b.Run(strconv.Itoa(batch), func(b *testing.B) {
-			c := NewCompiler()
-			c.Compile(book, d, neighbors)
-			r := rand.New(rand.NewPCG(1, 2))
-			changes := make([]policy.Change, batch)
-			b.ReportAllocs()
-			b.ResetTimer()
-			for range b.N {
-				for i := range changes {
-					rec := &set.LookupRecords[r.IntN(n)]
-					rec.PA = set.LookupRecords[r.IntN(hosts)].PA
-					changes[i] = policy.Change{Verb: policy.Put, Object: *rec}
-				}
-				c.Update(changes, book, d, neighbors)
-			}
-			b.ReportMetric(float64(b.N*batch)/b.Elapsed().Seconds(), "changes/s")
-		})
-	}
-}
-
-func BenchmarkWithNeighbors(b *testing.B) {
-	f := compile(records(1_000_000, 1000), neighbors)
-	b.ResetTimer()
-	for range b.N {
-		f.WithNeighbors(neighbors)
-	}
 }
