@@ -229,6 +229,9 @@ func (w *Worker) Run() {
 		now := w.Now()
 		if idle++; idle > 1 {
 			d := now - since
+			if empty == 0 {
+				empty = d
+			}
 			empty = min(d, empty+empty/16+1)
 			count.Add(&w.Count.Idle, uint64(d))
 		} else {
