@@ -154,7 +154,7 @@ func (w bulkWay) measure(ctx context.Context, b *bench) (_ *probe.BulkResult, er
 	}
 	p, err := startProbe(ctx, probe.Setup{
 		EAL:  []string{"--no-huge", "-m", "512", "--no-shconf", "--no-pci", "--no-telemetry"},
-		Core: control, Out: card(0, out), Back: card(1, back), Ring: bulkRing, Offload: true,
+		Core: control, Out: card(0, out), Back: card(1, back), Ring: bulkRing, Offload: true, GiveWay: true,
 	})
 	if err != nil {
 		return nil, err

@@ -46,7 +46,7 @@ func openLoop(ctx context.Context, p program, j job) (_ *loop, err error) {
 	}
 	if l.probe, err = startProbe(ctx, probe.Setup{
 		EAL:  []string{"--no-huge", "-m", "256", "--no-shconf", "--no-pci", "--no-telemetry"},
-		Core: j.control, Out: "vdev:" + device(0, "client"), Back: "vdev:" + device(1, "client"), Ring: 1 << ringBits,
+		Core: j.control, Out: "vdev:" + device(0, "client"), Back: "vdev:" + device(1, "client"), Ring: 1 << ringBits, GiveWay: true,
 	}); err != nil {
 		return nil, errors.Join(err, l.run.stop())
 	}

@@ -27,6 +27,7 @@ type Setup struct {
 	Out, Back string   // devices, as a host file has them
 	Ring      int      // packets that a ring of theirs holds
 	Offload   bool     // for Bulk: the ports do all that they can
+	GiveWay   bool     // to all else that wants to run on the core
 }
 
 // request is a plan of either kind.
@@ -97,6 +98,11 @@ func (s Setup) open() (_ *Probe, end func(), err error) {
 	runtime.LockOSThread()
 	if err := dpdk.RegisterThread(); err != nil {
 		return nil, nil, err
+	}
+	if s.GiveWay {
+		if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0); err != nil {
+			return nil, nil, fmt.Errorf("probe: scheduling policy: %w", err)
+		}
 	}
 	pool, err := dpdk.NewMempool("probe", 4*s.Ring+4095, 256, mbuf.DefaultDataRoom)
 	if err != nil {
