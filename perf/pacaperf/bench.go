@@ -33,7 +33,9 @@ type bench struct {
 	command   string
 	rounds    int // 0: what the part says
 	window    time.Duration
+	quick     bool
 	cores     []int // that may forward, in order of use
+	free      int   // MiB of memory at the start
 
 	dir string // scratch; gone at the end
 	log io.Writer

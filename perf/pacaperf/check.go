@@ -21,23 +21,37 @@ const checkedFlows = 256
 // check sends some frames of a scenario, of all its sizes, through each program
 // into a capture, and wants every one of them to come out as it should. A program
 // that does something else, or only to some of them, is not measured.
-func (s *scenario) check(ctx context.Context, b *bench, programs []program) error {
+func (s *scenario) check(ctx context.Context, b *bench, points []Params, programs []program) error {
 	var sizes []int
-	for _, p := range s.points {
+	for _, p := range points {
 		for i := range imix {
 			if n := p.size(i); !slices.Contains(sizes, n) {
 				sizes = append(sizes, n)
 			}
 		}
 	}
+	return checks(points, programs, func(p Params, prog program) error {
+		if err := b.check(ctx, p, prog, sizes); err != nil {
+			return err
+		}
+		b.tell(checkTakes(p, prog), "%s: %s does as it should", s.name, prog.name())
+		return nil
+	})
+}
+
+func checkTakes(p Params, prog program) time.Duration { return prog.takes(p) + 100*time.Millisecond }
+
+// checks calls f for every program once for all points that differ only in how many
+// and how large the frames are.
+func checks(points []Params, programs []program, f func(Params, program) error) error {
 	checked := map[sample]bool{}
-	return s.each(programs, func(p Params, prog program) error {
+	return each(points, programs, func(p Params, prog program) error {
 		p.Flows, p.Records, p.Cores, p.Frame, p.Bytes = checkedFlows, checkedFlows, 1, "", 0
 		if checked[sample{p, prog.name()}] {
 			return nil
 		}
 		checked[sample{p, prog.name()}] = true
-		return b.check(ctx, p, prog, sizes)
+		return f(p, prog)
 	})
 }
 

@@ -40,6 +40,8 @@ func spawn(cmd *exec.Cmd) (*child, error) {
 	return c, nil
 }
 
+func (c *child) pid() int { return c.cmd.Process.Pid }
+
 // stop asks the program to end, and kills it if it does not.
 func (c *child) stop(how syscall.Signal) error {
 	_ = c.cmd.Process.Signal(how) // or it is gone already

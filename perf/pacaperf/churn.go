@@ -84,12 +84,12 @@ func churnRound(ctx context.Context, b *bench, rest *Row, rates, changes, drops 
 		return err
 	}
 	add := func(row *Row, v float64) { row.Series[0].Samples = append(row.Series[0].Samples, v) }
-	pps, err := measureRate(ctx, d, b.window)
+	now, err := measureRate(ctx, d, p.Cores, b.window)
 	if err != nil {
 		return err
 	}
-	add(rest, pps/1e6)
-	b.tell(2*time.Second+warmUp+b.window, "churn: at rest: %.2f Mpps", pps/1e6)
+	add(rest, now.pps/1e6)
+	b.tell(2*time.Second+warmUp+b.window, "churn: at rest: %.2f Mpps", now.pps/1e6)
 	var c changer
 	for i, l := range churnLoads {
 		before, err := d.port(ctx, "vm")
@@ -120,7 +120,8 @@ type changer struct {
 // during measures the rate while clients change policy, and the changes.
 func (c *changer) during(ctx context.Context, b *bench, d *daemon, l churnLoad) (pps, perSecond float64, err error) {
 	perSecond, err = c.under(ctx, d, l, func() (err error) {
-		pps, err = measureRate(ctx, d, b.window)
+		now, err := measureRate(ctx, d, plainParams.Cores, b.window)
+		pps = now.pps
 		return err
 	})
 	return pps, perSecond, err

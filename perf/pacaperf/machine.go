@@ -14,13 +14,11 @@ func thisMachine(pacad string) Machine {
 	m := Machine{
 		CPU:    find(read("/proc/cpuinfo"), `(?m)^model name\s*:\s*(.*)$`),
 		Cores:  runtime.NumCPU(),
+		Memory: memory("MemTotal"),
 		Kernel: strings.TrimSpace(read("/proc/sys/kernel/osrelease")),
 		DPDK:   strings.TrimSpace(output("pkg-config", "--modversion", "libdpdk")),
 		Go:     runtime.Version(),
 		Paca:   strings.TrimPrefix(firstLine(output(pacad, "version")), "pacad "),
-	}
-	if kib, err := strconv.Atoi(find(read("/proc/meminfo"), `(?m)^MemTotal:\s*(\d+)`)); err == nil {
-		m.Memory = kib >> 10
 	}
 	if program, ok := findOVS(); ok {
 		m.OVS = find(output(program, "--version"), `\(Open vSwitch\) (\S+)`)
@@ -28,6 +26,15 @@ func thisMachine(pacad string) Machine {
 	return m
 }
 
+// freeMemory is what programs may take, in MiB.
+func freeMemory() int { return memory("MemAvailable") }
+
+func memory(what string) int {
+	kib, _ := strconv.Atoi(find(read("/proc/meminfo"), `(?m)^`+what+`:\s*(\d+)`))
+	return kib >> 10
+}
+
+// find is what the pattern's parentheses match first, or "".
 func find(text, pattern string) string {
 	if m := regexp.MustCompile(pattern).FindStringSubmatch(text); m != nil {
 		return m[1]

@@ -2,7 +2,7 @@
 //
 //	pacaperf [FLAGS] [NAME ...]    measures, and prints a table
 //	pacaperf compare OLD NEW       says what changed between two reports
-//	pacaperf list                  says which names there are
+//	pacaperf list                  says which names there are, and about how long each takes
 //
 // A NAME is that of a file in perf/scenarios, packets per second beside
 // dpdk-testpmd and OVS-DPDK, or of one of the parts below; without any, all is
@@ -62,14 +62,14 @@ func run(ctx context.Context, args []string) error {
 		}
 		return compareFiles(os.Stdout, names[1], names[2])
 	}
-	all, err := readScenarios(b.scenarios)
+	all, err := readScenarios(b.scenarios, b.quick)
 	if err != nil {
 		return err
 	}
 	all = append(all, parts...)
 	if len(names) > 0 && names[0] == "list" {
 		for _, p := range all {
-			fmt.Printf("%-16s %s\n", p.name, p.about)
+			fmt.Printf("%-16s %6s  %s\n", p.name, p.takes(b).Round(time.Second), p.about)
 		}
 		return nil
 	}
@@ -93,7 +93,7 @@ func run(ctx context.Context, args []string) error {
 
 // parseFlags makes a bench of the command line; what is left are names.
 func parseFlags(args []string) (*bench, []string, error) {
-	b := &bench{log: os.Stderr, command: "pacaperf " + strings.Join(args, " ")}
+	b := &bench{log: os.Stderr, command: strings.TrimSpace("pacaperf " + strings.Join(args, " ")), free: freeMemory()}
 	f := flag.NewFlagSet("pacaperf", flag.ContinueOnError)
 	f.StringVar(&b.pacad, "pacad", "bin/pacad", "the pacad to measure")
 	f.StringVar(&b.scenarios, "scenarios", "perf/scenarios", "folder of the scenarios")
@@ -101,12 +101,16 @@ func parseFlags(args []string) (*bench, []string, error) {
 	f.StringVar(&b.command, "command", b.command, "what the report says that it was made with")
 	f.IntVar(&b.rounds, "rounds", 0, "measurements of each, in turn; 0: as many as the scenario says")
 	f.DurationVar(&b.window, "window", 2*time.Second, "length of one measurement")
+	f.BoolVar(&b.quick, "quick", false, "a first impression: one round of one second, of sweeps only the ends")
 	f.Func("cores", "cores that may forward, in order of use (default: all, the first one last)", func(s string) (err error) {
 		b.cores, err = parseCores(s)
 		return err
 	})
 	if err := f.Parse(args); err != nil {
 		return nil, nil, err
+	}
+	if b.quick {
+		b.rounds, b.window = 1, time.Second
 	}
 	var err error
 	if b.cores == nil {

@@ -190,7 +190,7 @@ func (r *ovsRun) addFlow(bridge, rule string) []string {
 
 // ip is of the network namespace of the switch.
 func (r *ovsRun) ip(args ...string) []string {
-	return append([]string{"nsenter", "--net", "--target", strconv.Itoa(r.switchd.cmd.Process.Pid), "ip"}, args...)
+	return append([]string{"nsenter", "--net", "--target", strconv.Itoa(r.pid()), "ip"}, args...)
 }
 
 // environment keeps OVS's programs to its folder.
@@ -228,6 +228,8 @@ func ovsSent(text, port string) (uint64, error) {
 	}
 	return n, nil
 }
+
+func (r *ovsRun) pid() int { return r.switchd.pid() }
 
 func (r *ovsRun) stop() error {
 	var faults []error

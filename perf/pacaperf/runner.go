@@ -8,26 +8,43 @@ import (
 	"time"
 )
 
-// programs are pacad and the peers of a scenario that can be measured here, and
-// why others cannot.
-func (s *scenario) programs() (all []program, notes []string) {
-	all = []program{pacad{}}
-	for _, p := range peers() {
-		if !slices.Contains(s.Peers, p.name()) {
-			continue
+// here are the points of a scenario that this machine has cores and memory for, the
+// programs that can be measured at them, and why others cannot.
+func (s *scenario) here(b *bench) (points []Params, programs []program, notes []string) {
+	note := func(format string, args ...any) {
+		if n := fmt.Sprintf(format, args...); !slices.Contains(notes, n) {
+			notes = append(notes, n)
 		}
-		if why := p.why(s.points[0]); why != "" {
-			notes = append(notes, why)
-			continue
-		}
-		all = append(all, p)
 	}
-	return all, notes
+	for _, p := range s.points {
+		needs := job{buffers: p.buffers()}.memory() + p.Records>>10 // and a KiB for a record, at most
+		switch {
+		case p.Cores > len(b.cores):
+			note("%s: not measured on a machine of %s", counted(p.Cores, "core"), counted(len(b.cores), "core"))
+		case needs > b.free:
+			note("%s: not measured, wants %d MiB of free memory", counted(p.Flows, "flow"), needs)
+		default:
+			points = append(points, p)
+		}
+	}
+	programs = []program{pacad{}}
+	for _, peer := range peers() {
+		if !slices.Contains(s.Peers, peer.name()) {
+			continue
+		}
+		programs = append(programs, peer)
+		for _, p := range points {
+			if why := peer.why(p); why != "" {
+				note("%s", why)
+			}
+		}
+	}
+	return points, programs, notes
 }
 
-// each calls f for every program that can be measured at every point.
-func (s *scenario) each(programs []program, f func(Params, program) error) error {
-	for _, p := range s.points {
+// each calls f for every program that can be measured, at every point.
+func each(points []Params, programs []program, f func(Params, program) error) error {
+	for _, p := range points {
 		for _, prog := range programs {
 			if prog.why(p) != "" {
 				continue
@@ -41,12 +58,16 @@ func (s *scenario) each(programs []program, f func(Params, program) error) error
 }
 
 func (s *scenario) takes(b *bench) (sum time.Duration) {
-	programs, _ := s.programs()
-	_ = s.each(programs, func(p Params, prog program) error {
-		sum += cost(b, p, prog)
+	points, programs, _ := s.here(b)
+	_ = each(points, programs, func(p Params, prog program) error {
+		sum += cost(b, p, prog) * time.Duration(b.roundsOr(s.Rounds))
 		return nil
 	})
-	return sum * time.Duration(b.roundsOr(s.Rounds))
+	_ = checks(points, programs, func(p Params, prog program) error {
+		sum += checkTakes(p, prog)
+		return nil
+	})
+	return sum
 }
 
 // cost is about how long one measurement takes.
@@ -64,39 +85,47 @@ type sample struct {
 // every frame, then how fast, all points and programs in turn, as often as there
 // are rounds.
 func (s *scenario) measure(ctx context.Context, b *bench) ([]Row, error) {
-	programs, notes := s.programs()
-	if err := s.check(ctx, b, programs); err != nil {
+	points, programs, notes := s.here(b)
+	if err := s.check(ctx, b, points, programs); err != nil {
 		return nil, err
 	}
-	rounds := b.roundsOr(s.Rounds)
+	rounds, disturbed := b.roundsOr(s.Rounds), 0
 	samples := map[sample][]float64{}
 	for round := range rounds {
-		err := s.each(programs, func(p Params, prog program) error {
+		err := each(points, programs, func(p Params, prog program) error {
 			j, err := b.job(ctx, p)
 			if err != nil {
 				return err
 			}
-			pps, err := rate(ctx, prog, j, b.window)
+			r, err := rate(ctx, prog, j, b.window)
 			if err != nil {
 				return err
 			}
 			at := sample{p, prog.name()}
-			samples[at] = append(samples[at], pps/1e6)
-			b.tell(cost(b, p, prog), "%s: %s: round %d of %d: %s %.2f Mpps", s.name, p.what(), round+1, rounds, prog.name(), pps/1e6)
+			samples[at] = append(samples[at], r.pps/1e6)
+			text := fmt.Sprintf("%s: %s: round %d of %d: %s %.2f Mpps", s.name, p.what(), round+1, rounds, prog.name(), r.pps/1e6)
+			if r.share < fairShare {
+				disturbed++
+				text += fmt.Sprintf(", disturbed: it had %.0f %% of its cores", 100*r.share)
+			}
+			b.tell(cost(b, p, prog), "%s", text)
 			return nil
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	return s.rows(samples, programs, notes), b.forget()
+	if disturbed > 0 {
+		notes = append(notes, fmt.Sprintf("%s disturbed: a program had less than %.0f %% of its cores", counted(disturbed, "measurement"), 100*fairShare))
+	}
+	return s.rows(points, samples, programs, notes), b.forget()
 }
 
 // rows makes a row of every point.
-func (s *scenario) rows(samples map[sample][]float64, programs []program, notes []string) []Row {
+func (s *scenario) rows(points []Params, samples map[sample][]float64, programs []program, notes []string) []Row {
 	var rows []Row
-	for i, p := range s.points {
-		r := Row{Scenario: s.name, What: p.what(), Unit: "Mpps", Params: &s.points[i], Notes: notes}
+	for i, p := range points {
+		r := Row{Scenario: s.name, What: p.what(), Unit: "Mpps", Params: &points[i], Notes: notes}
 		for _, prog := range programs {
 			if v := samples[sample{p, prog.name()}]; v != nil {
 				r.Series = append(r.Series, Series{prog.name(), v})
@@ -105,31 +134,30 @@ func (s *scenario) rows(samples map[sample][]float64, programs []program, notes 
 		for _, peer := range r.Series[1:] {
 			r.compare(r.Series[0].Name, peer.Name, s.Goals[peer.Name])
 		}
-		if s.Self != nil && s.Self.base(p) != p {
-			s.compareSelf(&r, samples, i == len(s.points)-1)
+		for _, own := range s.Self {
+			own.compare(&r, samples, s.points[len(s.points)-1])
 		}
 		rows = append(rows, r)
 	}
 	return rows
 }
 
-// compareSelf adds every program at the point that this one is compared with.
-func (s *scenario) compareSelf(r *Row, samples map[sample][]float64, last bool) {
-	base := s.Self.base(*r.Params)
-	at := counted(base.Cores, "core")
-	if s.Self.Records != 0 {
-		at = counted(base.Records, "record")
+// compare adds every program of a row at the point that the row is compared with.
+func (s self) compare(r *Row, samples map[sample][]float64, last Params) {
+	base := s.base(*r.Params)
+	if base == *r.Params {
+		return
 	}
-	for i, own := range slices.Clone(r.Series) {
+	for _, own := range r.Series {
 		v := samples[sample{base, own.Name}]
 		if v == nil {
 			continue
 		}
-		name := own.Name + ", " + at
+		name := own.Name + ", " + s.name()
 		r.Series = append(r.Series, Series{name, v})
 		var goal *Goal
-		if i == 0 && last {
-			goal = s.Self.Goal
+		if own.Name == r.Series[0].Name {
+			goal = s.goalAt(*r.Params, last)
 		}
 		r.compare(own.Name, name, goal)
 	}
@@ -154,8 +182,12 @@ func (b *bench) job(ctx context.Context, p Params) (job, error) {
 // bareJob has neither devices nor policy.
 func (b *bench) bareJob(p Params) (job, error) {
 	forwards, control, err := b.forwarding(p.Cores)
-	return job{Params: p, b: b, forwards: forwards, control: control, buffers: p.Flows + spare*p.Cores}, err
+	return job{Params: p, b: b, forwards: forwards, control: control, buffers: p.buffers()}, err
 }
+
+// buffers are enough for a capture that is played from memory, and for what is
+// under way on every core.
+func (p Params) buffers() int { return p.Flows + spare*p.Cores }
 
 // captures are the files that hold a scenario's frames, made once.
 func (b *bench) captures(p Params) (paths []string, err error) {

@@ -92,6 +92,6 @@ func scaleOnce(ctx context.Context, b *bench) (figures [5]float64, err error) {
 
 // resident is the memory of the process in MiB, DPDK's included.
 func (d *daemon) resident() float64 {
-	kib, _ := strconv.Atoi(find(read(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid)), `VmRSS:\s+(\d+)`))
+	kib, _ := strconv.Atoi(find(read(fmt.Sprintf("/proc/%d/status", d.pid())), `VmRSS:\s+(\d+)`))
 	return float64(kib >> 10)
 }

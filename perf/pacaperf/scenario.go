@@ -12,7 +12,8 @@ import (
 )
 
 // scenario is a file of perf/scenarios: traffic, and those that are measured with
-// it. Keys that have several values are a sweep: every combination is a row.
+// it. Keys that have several values are a sweep: every combination is a row, but for
+// those with fewer flows than records, whose traffic would not meet every record.
 type scenario struct {
 	name string
 
@@ -28,17 +29,18 @@ type scenario struct {
 	Peers     []string         `toml:"peers"`
 	Rounds    int              `toml:"rounds"`
 	Goals     map[string]*Goal `toml:"goals"` // by peer: of pacad's ratio to it
-	Self      *self            `toml:"self"`
+	Self      []self           `toml:"self"`
 
 	points []Params // of the sweep, in order
 }
 
 // self asks that every program is also compared with itself: with the point of
-// the sweep that differs in the one key that is given.
+// the sweep that differs in the keys that are given.
 type self struct {
+	Flows   int   `toml:"flows"`
 	Records int   `toml:"records"`
 	Cores   int   `toml:"cores"`
-	Goal    *Goal `toml:"goal"` // of pacad, at the last point of the sweep
+	Goal    *Goal `toml:"goal"` // of pacad, where those keys have their last values
 }
 
 // oneOrMore are the values of a key that may be a sweep.
@@ -63,7 +65,7 @@ func (o *oneOrMore) UnmarshalTOML(v any) error {
 }
 
 // readScenarios reads all files of a folder, in the order of their names.
-func readScenarios(dir string) ([]part, error) {
+func readScenarios(dir string, quick bool) ([]part, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.toml"))
 	if err != nil {
 		return nil, err
@@ -74,7 +76,7 @@ func readScenarios(dir string) ([]part, error) {
 	var all []part
 	var faults []error
 	for _, file := range files {
-		s, err := readScenario(file)
+		s, err := readScenario(file, quick)
 		faults = append(faults, err)
 		if err == nil {
 			all = append(all, part{name: s.name, about: s.About, takes: s.takes, measure: s.measure})
@@ -83,18 +85,15 @@ func readScenarios(dir string) ([]part, error) {
 	return all, errors.Join(faults...)
 }
 
-// readScenario reads one file. An error names the file and every key that is
-// wrong in it.
-func readScenario(file string) (*scenario, error) {
+// readScenario reads one file; quick leaves only the ends of a sweep. An error names
+// the file and every key that is wrong in it.
+func readScenario(file string, quick bool) (*scenario, error) {
 	s := &scenario{
 		name: strings.TrimSuffix(filepath.Base(file), ".toml"), Rounds: 5,
 		Frame: oneOrMore{"60"}, Flows: oneOrMore{"1024"}, Records: oneOrMore{"1024"}, Cores: oneOrMore{"1"}, CA: oneOrMore{"4"}, PA: oneOrMore{"4"},
 	}
 	meta, err := toml.DecodeFile(file, s)
-	var where toml.ParseError
-	if errors.As(err, &where) {
-		return nil, fmt.Errorf("%s: line %d: %s: %s", file, where.Position.Line, where.LastKey, where.Message)
-	} else if err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	var faults []error
@@ -105,6 +104,13 @@ func readScenario(file string) (*scenario, error) {
 		fault(key.String(), "there is no such key")
 	}
 	s.checkKeys(fault)
+	if quick {
+		for _, o := range []*oneOrMore{&s.Frame, &s.Flows, &s.Records, &s.Cores, &s.CA, &s.PA} {
+			if v := *o; len(v) > 2 {
+				*o = oneOrMore{v[0], v[len(v)-1]}
+			}
+		}
+	}
 	if len(faults) == 0 { // or the points are nonsense
 		s.expand(fault)
 	}
@@ -149,11 +155,11 @@ func (s *scenario) checkKeys(fault func(key, format string, args ...any)) {
 		}
 		goal.check("goals."+peer, fault)
 	}
-	if s.Self != nil {
-		if (s.Self.Records == 0) == (s.Self.Cores == 0) {
-			fault("self", "takes either records or cores")
+	for _, own := range s.Self {
+		if own.base(Params{}) == (Params{}) {
+			fault("self", "takes flows, records or cores, of a point of the sweep")
 		}
-		s.Self.Goal.check("self.goal", fault)
+		own.Goal.check("self.goal", fault)
 	}
 }
 
@@ -189,6 +195,10 @@ func (s *scenario) expand(fault func(key, format string, args ...any)) {
 		}
 		s.points = next
 	}
+	s.points = slices.DeleteFunc(s.points, func(p Params) bool { return p.Flows < p.Records })
+	if len(s.points) == 0 {
+		fault("flows", "are fewer than records")
+	}
 	for i := range s.points {
 		p := &s.points[i]
 		p.Bytes = p.average()
@@ -199,19 +209,43 @@ func (s *scenario) expand(fault func(key, format string, args ...any)) {
 			fault("frame", "%s bytes do not hold IPv6 and UDP; at least %d", p.Frame, smallest(6))
 		}
 	}
-	if s.Self != nil && !slices.ContainsFunc(s.points, func(p Params) bool { return s.Self.base(p) == p }) {
-		fault("self", "is no point of the sweep")
+	for _, own := range s.Self {
+		if !slices.ContainsFunc(s.points, func(p Params) bool { return own.base(p) == p }) {
+			fault("self", "is no point of the sweep")
+		}
 	}
 }
 
 // base is the point that p is compared with.
-func (s *self) base(p Params) Params {
-	if s.Records != 0 {
-		p.Records = s.Records
-	} else {
-		p.Cores = s.Cores
+func (s self) base(p Params) Params {
+	for _, key := range []struct{ of, to *int }{{&p.Flows, &s.Flows}, {&p.Records, &s.Records}, {&p.Cores, &s.Cores}} {
+		if *key.to != 0 {
+			*key.of = *key.to
+		}
 	}
 	return p
+}
+
+// name is what the point is called beside others.
+func (s self) name() string {
+	var words []string
+	for _, key := range []struct {
+		n     int
+		thing string
+	}{{s.Flows, "flow"}, {s.Records, "record"}, {s.Cores, "core"}} {
+		if key.n != 0 {
+			words = append(words, counted(key.n, key.thing))
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// goalAt is the goal of a point; most have none.
+func (s self) goalAt(p, last Params) *Goal {
+	if s.base(last) == last || s.Flows != 0 && p.Flows != last.Flows || s.Records != 0 && p.Records != last.Records || s.Cores != 0 && p.Cores != last.Cores {
+		return nil
+	}
+	return s.Goal
 }
 
 // what names a point within any scenario; the names stay the same from report to
