@@ -9,6 +9,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 FUZZTIME ?= 20s
 KEEP     ?= 0
 STRICT   ?= 0
+QUICK    ?= 0
 UPDATE   ?= 0
 SUDO     := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -20,7 +21,7 @@ RACE = ./conf/... ./ctrl/... ./modes/... \
 STAMP = -ldflags '-X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
-.PHONY: help deps demo demo-down build test e2e fuzz bench instructions pgo bounds lint man fmt check install clean
+.PHONY: help deps demo demo-down build test e2e fuzz perf bench instructions pgo bounds lint man fmt check install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +63,11 @@ fuzz: ## every fuzz target for FUZZTIME (20s) each
 		echo "== $$pkg $$target"; \
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 	done
+
+perf: build ## packets per second beside testpmd and OVS-DPDK, into perf/results: 20 minutes on an idle machine; QUICK=1 a few
+	@ci/deps.sh openvswitch-switch-dpdk
+	$(GO) build -o bin/pacaperf ./perf/pacaperf
+	$(SUDO) bin/pacaperf $(if $(filter-out 0,$(QUICK)),-quick -out bin/results -command "make perf QUICK=1",-out perf/results -command "make perf")
 
 bench: deps ## Go benchmarks with allocations; perf/README.md compares with others
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that building, testing and the demo need, those
-# only that are missing. With nothing missing it touches neither apt nor sudo.
+# Installs the Debian packages that building, testing and the demo need, and those
+# that are named as arguments, if they are missing. With nothing missing it touches
+# neither apt nor sudo.
 set -euo pipefail
 
 packages=(
@@ -10,6 +11,7 @@ packages=(
 	iproute2 ethtool procps           # namespaces and what is in them
 	iputils-ping iperf3 traceroute curl busybox
 	tcpdump tshark python3-scapy      # judges that did not write what they judge
+	"$@"
 )
 
 missing=()

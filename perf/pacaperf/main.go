@@ -2,6 +2,7 @@
 //
 //	pacaperf [FLAGS] [NAME ...]    measures, and prints a table
 //	pacaperf compare OLD NEW       says what changed between two reports
+//	pacaperf [-out DIR] show FILE  prints the table of a report, or draws it anew
 //	pacaperf list                  says which names there are, and about how long each takes
 //
 // A NAME is that of a file in perf/scenarios, packets per second beside
@@ -56,11 +57,17 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if len(names) > 0 && names[0] == "compare" {
-		if len(names) != 3 {
-			return errors.New("compare wants two reports: OLD.json NEW.json")
-		}
+	switch command := append(names, "")[0]; {
+	case command == "compare" && len(names) == 3:
 		return compareFiles(os.Stdout, names[1], names[2])
+	case command == "show" && len(names) == 2:
+		report, err := readReport(names[1])
+		if err != nil {
+			return err
+		}
+		return b.show(report)
+	case command == "compare" || command == "show":
+		return errors.New("usage: compare OLD.json NEW.json; show REPORT.json")
 	}
 	all, err := readScenarios(b.scenarios, b.quick)
 	if err != nil {
@@ -85,10 +92,17 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if b.out == "" {
-		return writeTable(os.Stdout, report)
+	return b.show(report)
+}
+
+// show prints a report, and saves it.
+func (b *bench) show(r *Report) error {
+	if b.out != "" {
+		if err := save(b.out, r); err != nil {
+			return err
+		}
 	}
-	return save(b.out, report)
+	return writeTable(os.Stdout, r)
 }
 
 // parseFlags makes a bench of the command line; what is left are names.
@@ -97,7 +111,7 @@ func parseFlags(args []string) (*bench, []string, error) {
 	f := flag.NewFlagSet("pacaperf", flag.ContinueOnError)
 	f.StringVar(&b.pacad, "pacad", "bin/pacad", "the pacad to measure")
 	f.StringVar(&b.scenarios, "scenarios", "perf/scenarios", "folder of the scenarios")
-	f.StringVar(&b.out, "out", "", "folder for latest.json, latest.md and plots; without it the table is printed")
+	f.StringVar(&b.out, "out", "", "folder for latest.json, latest.md and plots")
 	f.StringVar(&b.command, "command", b.command, "what the report says that it was made with")
 	f.IntVar(&b.rounds, "rounds", 0, "measurements of each, in turn; 0: as many as the scenario says")
 	f.DurationVar(&b.window, "window", 2*time.Second, "length of one measurement")

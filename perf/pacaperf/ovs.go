@@ -96,7 +96,7 @@ func (r *ovsRun) startDatabase(ctx context.Context) error {
 		return err
 	}
 	r.db = c
-	return c.until("its socket", 10*time.Second, func() bool { return exists(r.file("db.sock")) })
+	return c.until("its socket", 30*time.Second, func() bool { return exists(r.file("db.sock")) })
 }
 
 func (r *ovsRun) startSwitch(ctx context.Context, j job) error {

@@ -208,7 +208,7 @@ func (p panel) draw(s *strings.Builder) {
 	y := func(v float64) float64 { return fieldHeight * (1 - v/top) }
 	for v := 0.0; v <= top+step/2; v += step {
 		line(s, 0, y(v), fieldWidth, y(v), "#e4e7ec")
-		text(s, -8, y(v)+4, `text-anchor="end"`, figure(v))
+		text(s, -8, y(v)+4, `text-anchor="end"`, fmt.Sprintf("%g", v))
 	}
 	if p.groups != nil {
 		p.bars(s, y)

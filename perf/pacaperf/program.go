@@ -127,26 +127,29 @@ func rate(ctx context.Context, p program, j job, window time.Duration) (best rea
 }
 
 // measureRate is packets per second in a window that begins now, of a program that
-// forwards on so many cores.
+// forwards on so many cores. A window in which it could send nothing, since others
+// had its cores, goes on.
 func measureRate(ctx context.Context, r running, cores int, window time.Duration) (reading, error) {
 	before, err := r.sent(ctx)
 	if err != nil {
 		return reading{}, err
 	}
+	const patience = 20 // windows
 	begin, worked := time.Now(), cpuTime(r.pid())
-	if err := sleep(ctx, window); err != nil {
-		return reading{}, err
+	for range patience {
+		if err := sleep(ctx, window); err != nil {
+			return reading{}, err
+		}
+		after, err := r.sent(ctx)
+		if err != nil {
+			return reading{}, err
+		}
+		if took := time.Since(begin).Seconds(); after > before {
+			share := (cpuTime(r.pid()) - worked).Seconds() / took / float64(cores)
+			return reading{float64(after-before) / took, share}, nil
+		}
 	}
-	after, err := r.sent(ctx)
-	if err != nil {
-		return reading{}, err
-	}
-	took := time.Since(begin).Seconds()
-	worked = cpuTime(r.pid()) - worked
-	if after <= before {
-		return reading{}, fmt.Errorf("sent nothing in %s", window)
-	}
-	return reading{float64(after-before) / took, worked.Seconds() / took / float64(cores)}, nil
+	return reading{}, fmt.Errorf("sent nothing in %s", patience*window)
 }
 
 // cpuTime is how long a process has been running on any core.

@@ -11,7 +11,7 @@ import (
 // writeTable writes a report as Markdown.
 func writeTable(w io.Writer, r *Report) error {
 	var s strings.Builder
-	fmt.Fprintf(&s, "# Measured\n\n`%s`, %s.\n\n%s\n", r.Command, r.Date.Format("2006-01-02 15:04 MST"), r.Machine)
+	fmt.Fprintf(&s, "# Measured\n\n`%s`, %s.\n\n%s.\n\n%s\n", r.Command, r.Date.Format("2006-01-02 15:04 MST"), r.Machine, legend)
 	writeGoals(&s, r)
 	for i, row := range r.Rows {
 		if i == 0 || r.Rows[i-1].Scenario != row.Scenario {
@@ -21,6 +21,9 @@ func writeTable(w io.Writer, r *Report) error {
 	_, err := io.WriteString(w, s.String())
 	return err
 }
+
+const legend = `Figures are medians over rounds in which the programs took turns; a ratio is taken within each round. Gbit/s are of the VM's frames, from
+Ethernet header to payload: without FCS, preamble and gap, and without what a tunnel adds. Nanoseconds are of one core.`
 
 // String is the machine in a line.
 func (m Machine) String() string {
@@ -67,7 +70,7 @@ func writeScenario(s *strings.Builder, rows []Row) {
 	if end >= 0 {
 		rows = rows[:end]
 	}
-	packets := slices.ContainsFunc(rows, func(r Row) bool { return r.Params != nil })
+	packets := rows[0].Params != nil
 	fmt.Fprintf(s, "\n## %s\n\n", rows[0].Scenario)
 	if packets {
 		s.WriteString("| traffic | program | Mpps | min..max | Gbit/s | ns/packet | ratio to it | min..max |\n|---|---|---|---|---|---|---|---|\n")
@@ -84,11 +87,10 @@ func writeScenario(s *strings.Builder, rows []Row) {
 			v := median(series.Samples)
 			cells := []string{what, series.Name, figure(v), spread(series.Samples)}
 			switch {
-			case r.Params != nil:
+			case r.Params != nil && !strings.Contains(series.Name, ", "): // with this traffic
 				cells = append(cells, figure(v*r.Params.Bytes*8/1000), figure(1000/v*float64(r.Params.Cores)))
 			case packets:
 				cells = append(cells, "", "")
-				fallthrough
 			default:
 				cells[2] += " " + r.Unit
 			}
@@ -121,17 +123,10 @@ func (r *Row) ratioTo(name string) []string {
 
 func spread(v []float64) string { return figure(slices.Min(v)) + ".." + figure(slices.Max(v)) }
 
-// figure is a number in as many digits as mean something.
+// figure is a number in the three digits that mean something.
 func figure(v float64) string {
-	switch a := math.Abs(v); {
-	case a >= 1000:
+	if math.Abs(v) >= 999.5 {
 		return grouped(int(math.Round(v)))
-	case a >= 100:
-		return fmt.Sprintf("%.0f", v)
-	case a >= 10:
-		return fmt.Sprintf("%.1f", v)
-	case a >= 1 || a == 0:
-		return strings.TrimSuffix(fmt.Sprintf("%.2f", v), ".00")
 	}
-	return fmt.Sprintf("%.2g", v)
+	return fmt.Sprintf("%.3g", v)
 }

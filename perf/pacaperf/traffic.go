@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -196,22 +197,31 @@ func frame(b gopacket.SerializeBuffer, l []gopacket.SerializableLayer) []byte {
 // writeCaptures writes the frames of flows for as many receive queues as there are
 // paths, dealt out in turn.
 func (p Params) writeCaptures(paths []string, flows []flow, size func(i int) int) error {
+	b := gopacket.NewSerializeBuffer()
 	for q, path := range paths {
-		file, err := os.Create(path)
-		if err != nil {
+		if err := writeCapture(path, func(yield func([]byte) bool) {
+			for i := q; i < len(flows) && yield(frame(b, p.input(flows[i], size(i)))); i += len(paths) {
+			}
+		}); err != nil {
 			return err
 		}
-		buffered := bufio.NewWriterSize(file, 1<<20)
-		w := pcapgo.NewWriter(buffered)
-		err = w.WriteFileHeader(65535, layers.LinkTypeEthernet)
-		b := gopacket.NewSerializeBuffer()
-		for i := q; i < len(flows) && err == nil; i += len(paths) {
-			data := frame(b, p.input(flows[i], size(i)))
-			err = w.WritePacket(gopacket.CaptureInfo{Timestamp: time.Unix(0, 0), CaptureLength: len(data), Length: len(data)}, data)
-		}
-		if err := errors.Join(err, buffered.Flush(), file.Close()); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
+	}
+	return nil
+}
+
+func writeCapture(path string, frames iter.Seq[[]byte]) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	buffered := bufio.NewWriterSize(file, 1<<20)
+	w := pcapgo.NewWriter(buffered)
+	err = w.WriteFileHeader(65535, layers.LinkTypeEthernet)
+	for f := range frames {
+		err = errors.Join(err, w.WritePacket(gopacket.CaptureInfo{Timestamp: time.Unix(0, 0), CaptureLength: len(f), Length: len(f)}, f))
+	}
+	if err := errors.Join(err, buffered.Flush(), file.Close()); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
 }

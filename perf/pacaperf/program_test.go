@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What the programs beside us print, as they printed it.
+func TestStatistics(t *testing.T) {
+	text := read("testdata/testpmd-show-port-stats.txt")
+	blocks := portStatistics.FindAllString(text, -1)
+	if len(blocks) != 2 {
+		t.Fatalf("%d answers in\n%s", len(blocks), text)
+	}
+	for i, want := range []uint64{204640, 208384} {
+		if n, err := testpmdSent(blocks[i]); err != nil || n != want {
+			t.Errorf("%d, %v; testpmd said %d", n, err, want)
+		}
+	}
+	// An answer that is not yet whole is none.
+	if half := text[:strings.Index(text, "Throughput")]; portStatistics.MatchString(half) {
+		t.Errorf("half an answer is taken for one:\n%s", half)
+	}
+	if _, err := testpmdSent("testpmd> "); err == nil {
+		t.Error("no number, and no error")
+	}
+
+	text = read("testdata/ovs-dpctl-show.txt")
+	for port, want := range map[string]uint64{"uplink": 38065924, "vm": 0, "br-phy": 0} {
+		if n, err := ovsSent(text, port); err != nil || n != want {
+			t.Errorf("%s: %d, %v; OVS said %d", port, n, err, want)
+		}
+	}
+	if _, err := ovsSent(text, "nothing"); err == nil {
+		t.Error("a port that is not there has statistics")
+	}
+}
+
+// fake sends 2000 packets for each time that it is asked.
+type fake struct {
+	asked uint64
+	stuck bool
+	shut  bool
+}
+
+func (f *fake) sent(context.Context) (uint64, error) {
+	if !f.stuck {
+		f.asked++
+	}
+	return f.asked * 2000, nil
+}
+func (f *fake) pid() int    { return os.Getpid() }
+func (f *fake) stop() error { f.shut = true; return nil }
+
+func TestMeasureRate(t *testing.T) {
+	r, err := measureRate(t.Context(), &fake{}, 1, 50*time.Millisecond)
+	if err != nil || r.pps > 2000/0.05 || r.pps <= 0 {
+		t.Errorf("%+v, %v: 2000 packets in at least 50 ms", r, err)
+	}
+	if _, err := measureRate(t.Context(), &fake{stuck: true}, 1, time.Millisecond); err == nil {
+		t.Error("a program that sends nothing has a rate")
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := measureRate(ended, &fake{}, 1, time.Hour); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
+	}
+}
+
+// A process knows how long it has been running.
+func TestCPUTime(t *testing.T) {
+	before := cpuTime(os.Getpid())
+	for deadline := time.Now().Add(time.Minute); cpuTime(os.Getpid())-before < 30*time.Millisecond; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s, after a minute of work %s", before, cpuTime(os.Getpid()))
+		}
+	}
+	if cpuTime(-1) != 0 {
+		t.Error("no process, but it has been running")
+	}
+}
