@@ -42,13 +42,18 @@ func spawn(cmd *exec.Cmd) (*child, error) {
 
 func (c *child) pid() int { return c.cmd.Process.Pid }
 
-// stop asks the program to end, and kills it if it does not.
-func (c *child) stop(how syscall.Signal) error {
-	_ = c.cmd.Process.Signal(how) // or it is gone already
+// stop asks the program to end and waits until it has.
+func (c *child) stop() error {
+	_ = c.cmd.Process.Signal(syscall.SIGTERM) // or it is gone already
+	return c.end()
+}
+
+// end waits for a program that knows that it is to end, and kills it if it does not.
+func (c *child) end() error {
 	select {
 	case <-c.gone:
 		return nil
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		_ = c.cmd.Process.Kill()
 		<-c.gone
 		return fmt.Errorf("%s did not end and was killed; it said:\n%s", c.cmd.Path, c.said.tail())

@@ -115,7 +115,7 @@ func parseFlags(args []string) (*bench, []string, error) {
 	f.StringVar(&b.command, "command", b.command, "what the report says that it was made with")
 	f.IntVar(&b.rounds, "rounds", 0, "measurements of each, in turn; 0: as many as the scenario says")
 	f.DurationVar(&b.window, "window", 2*time.Second, "length of one measurement")
-	f.BoolVar(&b.quick, "quick", false, "a first impression: one round of one second, of sweeps only the ends")
+	f.BoolVar(&b.quick, "quick", false, "a first impression: one round of one second, of sweeps the ends")
 	f.Func("cores", "cores that may forward, in order of use (default: all, the first one last)", func(s string) (err error) {
 		b.cores, err = parseCores(s)
 		return err

@@ -235,7 +235,7 @@ func (r *ovsRun) stop() error {
 	var faults []error
 	for _, c := range []*child{r.switchd, r.db} {
 		if c != nil {
-			faults = append(faults, c.stop(syscall.SIGTERM))
+			faults = append(faults, c.stop())
 		}
 	}
 	return errors.Join(append(faults, os.RemoveAll(r.dir))...)

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"connectrpc.com/connect"
@@ -86,8 +85,6 @@ func start(ctx context.Context, b *bench, host string) (*daemon, error) {
 	}
 	return d, nil
 }
-
-func (d *daemon) stop() error { return d.child.stop(syscall.SIGTERM) }
 
 // port asks for the counters of one port.
 func (d *daemon) port(ctx context.Context, name string) (*pacav1.Port, error) {

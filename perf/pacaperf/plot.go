@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"html"
 	"math"
@@ -15,11 +16,15 @@ import (
 // They are plain SVG, a rectangle and a line being what a library would write, too.
 func writePlots(dir string, r *Report) error {
 	for name, panels := range map[string][]panel{"peers.svg": peerPanels(r), "sizes.svg": sizePanels(r), "records.svg": recordPanels(r)} {
+		file := filepath.Join(dir, name)
 		if len(panels) == 0 {
+			if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) { // an older report's
+				return err
+			}
 			continue
 		}
 		text := draw(panels, r.Machine.String()+"; "+r.Date.Format("2006-01-02"))
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			return err
 		}
 	}
@@ -109,7 +114,7 @@ func recordPanels(r *Report) []panel {
 }
 
 // sweepPanels are lines over what x takes out of rows that differ in nothing else,
-// at least three points each.
+// at least two points each.
 func sweepPanels(r *Report, x func(Params) (x float64, title string), dress func(panel) panel, blank func(*Params)) []panel {
 	var panels []panel
 	type sweep struct {
@@ -131,7 +136,7 @@ func sweepPanels(r *Report, x func(Params) (x float64, title string), dress func
 	}
 	for _, s := range order {
 		rows := of[s]
-		if len(rows) < 3 {
+		if len(rows) < 2 {
 			continue
 		}
 		_, title := x(*rows[0].Params)

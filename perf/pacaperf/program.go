@@ -93,6 +93,8 @@ type reading struct {
 	share float64 // of its cores that the program had, 1 being all
 }
 
+func (r reading) disturbed() bool { return r.share < fairShare }
+
 // rate starts a program and measures its packets per second, once more if it was
 // disturbed, and again, and takes the least disturbed reading.
 func rate(ctx context.Context, p program, j job, window time.Duration) (best reading, err error) {
@@ -119,7 +121,7 @@ func rate(ctx context.Context, p program, j job, window time.Duration) (best rea
 		if now.share > best.share {
 			best = now
 		}
-		if best.share >= fairShare {
+		if !best.disturbed() {
 			break
 		}
 	}

@@ -6,9 +6,12 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +47,7 @@ func fixed() *Report {
 		p := p
 		p.Flows, p.Records = 1000000, n
 		row := packets("records", p, Series{"pacad", []float64{10}}, Series{"testpmd io", []float64{30}})
-		row.Notes = []string{"one measurement disturbed"}
+		row.Notes, row.Disturbed = []string{"a note"}, 1
 		if n == 1000000 {
 			row.Series = append(row.Series, Series{"pacad, 1,024 records", []float64{16}})
 			row.compare("pacad", "pacad, 1,024 records", &Goal{0.35, 0.6})
@@ -149,7 +152,24 @@ func TestPlots(t *testing.T) {
 	}
 }
 
-// Higher is higher: y of a bar falls as the figure rises, and the highest is inside.
+// A bar is as high as its figure, and inside.
+func TestBars(t *testing.T) {
+	bar := regexp.MustCompile(`<rect x="[0-9.]+" y="([0-9.-]+)" width="[0-9.]+" height="([0-9.]+)" fill`)
+	var heights []float64
+	for _, m := range bar.FindAllStringSubmatch(draw(peerPanels(fixed()), ""), -1) {
+		y, _ := strconv.ParseFloat(m[1], 64)
+		height, _ := strconv.ParseFloat(m[2], 64)
+		if y < 0 || y+height > fieldHeight+1 {
+			break // the legend's
+		}
+		heights = append(heights, height)
+	}
+	// 20, 40 and 8 Mpps.
+	if len(heights) != 3 || math.Abs(heights[0]/heights[1]-0.5) > 0.01 || math.Abs(heights[2]/heights[1]-0.2) > 0.01 || heights[1] < fieldHeight/2 {
+		t.Errorf("%v", heights)
+	}
+}
+
 func TestScale(t *testing.T) {
 	for _, highest := range []float64{0.004, 0.9, 1, 7, 8.1, 42, 99, 12345} {
 		step := niceStep(highest)
@@ -161,8 +181,11 @@ func TestScale(t *testing.T) {
 
 // What the repository shows is of one run, and drawn from its figures.
 func TestResults(t *testing.T) {
-	const dir = "../results"
-	r, err := readReport(filepath.Join(dir, "latest.json"))
+	shown, err := filepath.Glob("../results/*")
+	if err != nil || len(shown) == 0 {
+		t.Fatal("nothing is shown: make perf; ", err)
+	}
+	r, err := readReport("../results/latest.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,13 +193,13 @@ func TestResults(t *testing.T) {
 	if err := save(again, r); err != nil {
 		t.Fatal(err)
 	}
-	files, err := os.ReadDir(again)
-	if err != nil {
-		t.Fatal(err)
+	drawn, err := filepath.Glob(filepath.Join(again, "*"))
+	if err != nil || len(drawn) != len(shown) {
+		t.Errorf("%v, but of that report there is %v", shown, drawn)
 	}
-	for _, f := range files {
-		if read(filepath.Join(dir, f.Name())) != read(filepath.Join(again, f.Name())) {
-			t.Errorf("%s is not drawn from latest.json: go run ./perf/pacaperf -out perf/results show perf/results/latest.json", f.Name())
+	for _, file := range drawn {
+		if name := filepath.Base(file); read(file) != read(filepath.Join("../results", name)) {
+			t.Errorf("%s is not drawn from latest.json: go run ./perf/pacaperf -out perf/results show perf/results/latest.json", name)
 		}
 	}
 }

@@ -41,6 +41,9 @@ type Row struct {
 	Ratios   []Ratio  `json:"ratios,omitempty"`
 	Goal     *Goal    `json:"goal,omitempty"`  // of the first series' median
 	Notes    []string `json:"notes,omitempty"` // what a reader must know
+
+	// Disturbed is how many of the samples others have spoiled, by using the cores.
+	Disturbed int `json:"disturbed,omitempty"`
 }
 
 // Params say which traffic a packet rate is of.

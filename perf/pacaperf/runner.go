@@ -89,8 +89,7 @@ func (s *scenario) measure(ctx context.Context, b *bench) ([]Row, error) {
 	if err := s.check(ctx, b, points, programs); err != nil {
 		return nil, err
 	}
-	rounds, disturbed := b.roundsOr(s.Rounds), 0
-	samples := map[sample][]float64{}
+	rounds, readings := b.roundsOr(s.Rounds), map[sample][]reading{}
 	for round := range rounds {
 		err := each(points, programs, func(p Params, prog program) error {
 			j, err := b.job(ctx, p)
@@ -102,10 +101,9 @@ func (s *scenario) measure(ctx context.Context, b *bench) ([]Row, error) {
 				return err
 			}
 			at := sample{p, prog.name()}
-			samples[at] = append(samples[at], r.pps/1e6)
+			readings[at] = append(readings[at], r)
 			text := fmt.Sprintf("%s: %s: round %d of %d: %s %.2f Mpps", s.name, p.what(), round+1, rounds, prog.name(), r.pps/1e6)
-			if r.share < fairShare {
-				disturbed++
+			if r.disturbed() {
 				text += fmt.Sprintf(", disturbed: it had %.0f %% of its cores", 100*r.share)
 			}
 			b.tell(cost(b, p, prog), "%s", text)
@@ -115,46 +113,55 @@ func (s *scenario) measure(ctx context.Context, b *bench) ([]Row, error) {
 			return nil, err
 		}
 	}
-	if disturbed > 0 {
-		notes = append(notes, fmt.Sprintf("%s disturbed: a program had less than %.0f %% of its cores", counted(disturbed, "measurement"), 100*fairShare))
-	}
-	return s.rows(points, samples, programs, notes), b.forget()
+	return s.rows(points, readings, programs, notes), b.forget()
 }
 
 // rows makes a row of every point.
-func (s *scenario) rows(points []Params, samples map[sample][]float64, programs []program, notes []string) []Row {
+func (s *scenario) rows(points []Params, readings map[sample][]reading, programs []program, notes []string) []Row {
 	var rows []Row
 	for i, p := range points {
 		r := Row{Scenario: s.name, What: p.what(), Unit: "Mpps", Params: &points[i], Notes: notes}
 		for _, prog := range programs {
-			if v := samples[sample{p, prog.name()}]; v != nil {
-				r.Series = append(r.Series, Series{prog.name(), v})
-			}
+			r.read(prog.name(), readings[sample{p, prog.name()}])
 		}
 		for _, peer := range r.Series[1:] {
 			r.compare(r.Series[0].Name, peer.Name, s.Goals[peer.Name])
 		}
 		for _, own := range s.Self {
-			own.compare(&r, samples, s.points[len(s.points)-1])
+			own.compare(&r, readings, s.points[len(s.points)-1])
 		}
 		rows = append(rows, r)
 	}
 	return rows
 }
 
+// read adds a series, if there is one.
+func (r *Row) read(name string, readings []reading) bool {
+	if readings == nil {
+		return false
+	}
+	s := Series{Name: name}
+	for _, one := range readings {
+		s.Samples = append(s.Samples, one.pps/1e6)
+		if one.disturbed() {
+			r.Disturbed++
+		}
+	}
+	r.Series = append(r.Series, s)
+	return true
+}
+
 // compare adds every program of a row at the point that the row is compared with.
-func (s self) compare(r *Row, samples map[sample][]float64, last Params) {
+func (s self) compare(r *Row, readings map[sample][]reading, last Params) {
 	base := s.base(*r.Params)
 	if base == *r.Params {
 		return
 	}
 	for _, own := range r.Series {
-		v := samples[sample{base, own.Name}]
-		if v == nil {
+		name := own.Name + ", " + s.name()
+		if !r.read(name, readings[sample{base, own.Name}]) {
 			continue
 		}
-		name := own.Name + ", " + s.name()
-		r.Series = append(r.Series, Series{name, v})
 		var goal *Goal
 		if own.Name == r.Series[0].Name {
 			goal = s.goalAt(*r.Params, last)

@@ -85,7 +85,7 @@ func readScenarios(dir string, quick bool) ([]part, error) {
 	return all, errors.Join(faults...)
 }
 
-// readScenario reads one file; quick leaves only the ends of a sweep. An error names
+// readScenario reads one file; quick leaves the ends of a sweep, and the middle of a long one. An error names
 // the file and every key that is wrong in it.
 func readScenario(file string, quick bool) (*scenario, error) {
 	s := &scenario{
@@ -106,8 +106,11 @@ func readScenario(file string, quick bool) (*scenario, error) {
 	s.checkKeys(fault)
 	if quick {
 		for _, o := range []*oneOrMore{&s.Frame, &s.Flows, &s.Records, &s.Cores, &s.CA, &s.PA} {
-			if v := *o; len(v) > 2 {
-				*o = oneOrMore{v[0], v[len(v)-1]}
+			switch v := *o; {
+			case len(v) > 3:
+				*o = oneOrMore{v[0], v[len(v)/2], v[len(v)-1]}
+			case len(v) > 2:
+				*o = oneOrMore{v[0], v[2]}
 			}
 		}
 	}

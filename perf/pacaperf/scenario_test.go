@@ -174,6 +174,9 @@ func TestCores(t *testing.T) {
 	if _, _, err := b.forwarding(3); err == nil {
 		t.Error("three of two cores forward")
 	}
+	if own, err := ownCores(); err != nil || own[len(own)-1] != slices.Min(own) || !slices.IsSorted(own[:len(own)-1]) {
+		t.Errorf("%v, %v: the first core comes last", own, err)
+	}
 	if cores, err := parseCores("3,1"); err != nil || !slices.Equal(cores, []int{3, 1}) {
 		t.Errorf("%v, %v", cores, err)
 	}
@@ -189,5 +192,33 @@ func TestGrouped(t *testing.T) {
 		if got := grouped(n); got != want {
 			t.Errorf("%d is written %q", n, got)
 		}
+	}
+}
+
+// Commands that perf/README.md shows have flags and names that there are.
+func TestREADME(t *testing.T) {
+	all, err := readScenarios("../scenarios", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all = append(all, parts...)
+	shown := 0
+	for line := range strings.Lines(read("../README.md")) {
+		command, _, _ := strings.Cut(line, "#")
+		words := strings.Fields(command)
+		if len(words) == 0 || words[0] != "bin/pacaperf" {
+			continue
+		}
+		shown++
+		_, names, err := parseFlags(words[1:])
+		if err == nil && (len(names) == 0 || names[0] != "list" && names[0] != "compare") {
+			_, err = choose(all, names)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", strings.TrimSpace(line), err)
+		}
+	}
+	if shown == 0 {
+		t.Error("it shows none")
 	}
 }

@@ -50,7 +50,11 @@ func writeGoals(s *strings.Builder, r *Report) {
 			sign = "≤ "
 		}
 		v := median(samples)
-		lines = append(lines, fmt.Sprintf("| %s: %s | %s | %s | %s | %s |", row.Scenario, what, figure(v)+unit, sign+figure(g.Hold), sign+figure(g.Aim), g.verdict(v, row.Less)))
+		verdict := g.verdict(v, row.Less)
+		if row.Disturbed > 0 {
+			verdict += ", disturbed"
+		}
+		lines = append(lines, fmt.Sprintf("| %s: %s | %s | %s | %s | %s |", row.Scenario, what, figure(v)+unit, sign+figure(g.Hold), sign+figure(g.Aim), verdict))
 	}
 	for i := range r.Rows {
 		row := &r.Rows[i]
@@ -78,7 +82,9 @@ func writeScenario(s *strings.Builder, rows []Row) {
 		s.WriteString("| what | of | measured | min..max | ratio to it | min..max |\n|---|---|---|---|---|---|\n")
 	}
 	var notes []string
+	disturbed := 0
 	for _, r := range rows {
+		disturbed += r.Disturbed
 		for i, series := range r.Series {
 			what := r.What
 			if i > 0 {
@@ -101,6 +107,9 @@ func writeScenario(s *strings.Builder, rows []Row) {
 				notes = append(notes, n)
 			}
 		}
+	}
+	if disturbed > 0 {
+		notes = append(notes, fmt.Sprintf("%s disturbed: a program had less than %.0f %% of its cores", counted(disturbed, "sample"), 100*fairShare))
 	}
 	for _, n := range notes {
 		s.WriteString("\n" + strings.ToUpper(n[:1]) + n[1:] + ".\n")

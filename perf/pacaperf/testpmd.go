@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/google/gopacket"
@@ -103,9 +102,10 @@ func testpmdSent(text string) (uint64, error) {
 	return n, nil
 }
 
+// stop: a signal would clean up beside the end of its commands, which does so, too.
 func (r *testpmdRun) stop() error {
-	_ = r.commands.Close()
-	return r.child.stop(syscall.SIGTERM)
+	_ = r.commands.Close() // or it is gone already
+	return r.end()
 }
 
 // wants: the frame that came; mac and csum write MAC addresses.
