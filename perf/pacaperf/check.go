@@ -46,7 +46,7 @@ func checkTakes(p Params, prog program) time.Duration { return prog.takes(p) + 1
 func checks(points []Params, programs []program, f func(Params, program) error) error {
 	checked := map[sample]bool{}
 	return each(points, programs, func(p Params, prog program) error {
-		p.Flows, p.Records, p.Cores, p.Frame, p.Bytes = checkedFlows, checkedFlows, 1, "", 0
+		p.Flows, p.Records, p.Cores, p.Queues, p.Frame, p.Bytes = checkedFlows, checkedFlows, 1, 0, "", 0
 		if checked[sample{p, prog.name()}] {
 			return nil
 		}

@@ -40,6 +40,9 @@ func findOVS() (program string, ok bool) {
 }
 
 func (ovs) why(p Params) string {
+	if p.queues() < p.Cores {
+		return testpmd{}.why(p)
+	}
 	if _, ok := findOVS(); !ok {
 		return "OVS-DPDK is not installed"
 	}

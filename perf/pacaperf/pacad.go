@@ -115,6 +115,12 @@ func hostFile(j job) string {
 	if j.Direction == "ingress" {
 		vmDevice, uplinkDevice = j.out, j.in
 	}
+	// A queue to each worker is what a card makes that looks into NVGRE; else pacad
+	// deals out what comes by fewer.
+	spread := "none"
+	if j.queues() < j.Cores {
+		spread = "software"
+	}
 	return fmt.Sprintf(`
 [host]
 name = "pacaperf"
@@ -126,6 +132,7 @@ hugepages = "none"
 [workers]
 cores = %s
 idle = "poll"
+spread = %q
 [[port]]
 name = "vm"
 role = "vm"
@@ -161,7 +168,7 @@ address = %q
 mac = %q
 [policy]
 store = "bolt:%s"
-`, j.memory(), j.buffers, cores, vsid, vm.mac, vmDevice, cmp.Or(j.mtu, 1600), uplinkDevice, vm.pa4, vm.pa6, gateway4, gateway6, gateway4, macGateway, gateway6, macGateway, j.policy)
+`, j.memory(), j.buffers, cores, spread, vsid, vm.mac, vmDevice, cmp.Or(j.mtu, 1600), uplinkDevice, vm.pa4, vm.pa6, gateway4, gateway6, gateway4, macGateway, gateway6, macGateway, j.policy)
 }
 
 // records are lookup records first to last, but not last, of remote VMs.

@@ -55,7 +55,8 @@ type Params struct {
 	Flows     int     `json:"flows"`
 	Records   int     `json:"records"`
 	Cores     int     `json:"cores"`
-	CA        int     `json:"ca"` // 4 or 6
+	Queues    int     `json:"queues,omitempty"` // that frames come by; 0: one to a core
+	CA        int     `json:"ca"`               // 4 or 6
 	PA        int     `json:"pa"`
 }
 

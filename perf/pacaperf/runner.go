@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -196,10 +197,13 @@ func (b *bench) bareJob(p Params) (job, error) {
 // under way on every core.
 func (p Params) buffers() int { return p.Flows + spare*p.Cores }
 
+// queues are those that frames come by.
+func (p Params) queues() int { return cmp.Or(p.Queues, p.Cores) }
+
 // captures are the files that hold a scenario's frames, made once.
 func (b *bench) captures(p Params) (paths []string, err error) {
-	for q := range p.Cores {
-		paths = append(paths, b.path(fmt.Sprintf("rx-%s-%s-%s-%d-%d-%d-%d-%d-of-%d.pcap", p.Mode, p.Direction, p.Frame, p.Flows, p.Records, p.CA, p.PA, q, p.Cores)))
+	for q := range p.queues() {
+		paths = append(paths, b.path(fmt.Sprintf("rx-%s-%s-%s-%d-%d-%d-%d-%d-of-%d.pcap", p.Mode, p.Direction, p.Frame, p.Flows, p.Records, p.CA, p.PA, q, p.queues())))
 	}
 	if exists(paths[len(paths)-1]) {
 		return paths, nil

@@ -24,8 +24,9 @@ type scenario struct {
 	Flows     oneOrMore        `toml:"flows"`   // different frames
 	Records   oneOrMore        `toml:"records"` // lookup records that they are spread over
 	Cores     oneOrMore        `toml:"cores"`
-	CA        oneOrMore        `toml:"ca"` // version of the VMs' IP
-	PA        oneOrMore        `toml:"pa"` // and of the hosts'
+	Queues    oneOrMore        `toml:"queues"` // that frames come by; 0: one to a core
+	CA        oneOrMore        `toml:"ca"`     // version of the VMs' IP
+	PA        oneOrMore        `toml:"pa"`     // and of the hosts'
 	Peers     []string         `toml:"peers"`
 	Rounds    int              `toml:"rounds"`
 	Goals     map[string]*Goal `toml:"goals"` // by peer: of pacad's ratio to it
@@ -90,7 +91,7 @@ func readScenarios(dir string, quick bool) ([]part, error) {
 func readScenario(file string, quick bool) (*scenario, error) {
 	s := &scenario{
 		name: strings.TrimSuffix(filepath.Base(file), ".toml"), Rounds: 5,
-		Frame: oneOrMore{"60"}, Flows: oneOrMore{"1024"}, Records: oneOrMore{"1024"}, Cores: oneOrMore{"1"}, CA: oneOrMore{"4"}, PA: oneOrMore{"4"},
+		Frame: oneOrMore{"60"}, Flows: oneOrMore{"1024"}, Records: oneOrMore{"1024"}, Cores: oneOrMore{"1"}, Queues: oneOrMore{"0"}, CA: oneOrMore{"4"}, PA: oneOrMore{"4"},
 	}
 	meta, err := toml.DecodeFile(file, s)
 	if err != nil {
@@ -126,7 +127,7 @@ func (s *scenario) checkKeys(fault func(key, format string, args ...any)) {
 		fault("about", "is missing; say in a line what is measured")
 	}
 	words := func(key string, values oneOrMore, good ...string) {
-		if len(values) == 0 {
+		if len(values) == 0 && key != "peers" { // of those there may be none
 			fault(key, "is missing; one or more of %s", strings.Join(good, ", "))
 		}
 		for _, v := range values {
@@ -150,6 +151,7 @@ func (s *scenario) checkKeys(fault func(key, format string, args ...any)) {
 	numbers("flows", s.Flows, 1, 1<<20)
 	numbers("records", s.Records, 1, 1<<22)
 	numbers("cores", s.Cores, 1, 64)
+	numbers("queues", s.Queues, 0, 64)
 	numbers("rounds", oneOrMore{strconv.Itoa(s.Rounds)}, 1, 1000)
 	words("peers", s.Peers, peerNames()...)
 	for peer, goal := range s.Goals {
@@ -184,6 +186,7 @@ func (s *scenario) expand(fault func(key, format string, args ...any)) {
 		{s.CA, func(p *Params, _ string, n int) { p.CA = n }},
 		{s.PA, func(p *Params, _ string, n int) { p.PA = n }},
 		{s.Cores, func(p *Params, _ string, n int) { p.Cores = n }},
+		{s.Queues, func(p *Params, _ string, n int) { p.Queues = n }},
 		{s.Flows, func(p *Params, _ string, n int) { p.Flows = n }},
 		{s.Records, func(p *Params, _ string, n int) { p.Records = n }},
 		{s.Frame, func(p *Params, v string, _ int) { p.Frame = v }},
@@ -207,6 +210,9 @@ func (s *scenario) expand(fault func(key, format string, args ...any)) {
 		p.Bytes = p.average()
 		if p.Mode == "rewrite" && p.CA != p.PA {
 			fault("pa", "rewrite puts PAs in the place of CAs: they are of one version")
+		}
+		if p.Queues > p.Cores {
+			fault("queues", "are more than cores")
 		}
 		if p.Frame != "IMIX" && p.size(0) < smallest(p.CA) {
 			fault("frame", "%s bytes do not hold IPv6 and UDP; at least %d", p.Frame, smallest(6))
@@ -257,6 +263,9 @@ func (p Params) what() string {
 	s := []string{p.Mode + " " + p.Direction, p.Frame + " B", counted(p.Cores, "core")}
 	if p.Frame == "IMIX" {
 		s[1] = p.Frame
+	}
+	if p.Queues != 0 {
+		s = append(s, counted(p.Queues, "queue"))
 	}
 	if p.Flows != 1024 || p.Records != 1024 {
 		s = append(s, counted(p.Flows, "flow"), counted(p.Records, "record"))

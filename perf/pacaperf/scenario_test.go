@@ -39,6 +39,7 @@ func TestScenarioFaults(t *testing.T) {
 		{good + `flows = 0`, "bad.toml: flows: 0 is no number"},
 		{good + `records = 2000`, "bad.toml: flows: are fewer than records"},
 		{good + `cores = -1`, "bad.toml: cores: -1 is no number"},
+		{good + `queues = 2`, "bad.toml: queues: are more than cores"},
 		{good + `rounds = 0`, "bad.toml: rounds: 0 is no number"},
 		{good + `rounds = "many"`, `bad.toml: toml: line 5 (last key "rounds")`},
 		{good + `ca = 5`, `bad.toml: ca: "5" is none of 4, 6`},
@@ -138,6 +139,7 @@ func TestWhat(t *testing.T) {
 		func(p *Params) { p.Flows = 1000 },
 		func(p *Params) { p.Records = 1 },
 		func(p *Params) { p.Cores = 2 },
+		func(p *Params) { p.Cores, p.Queues = 2, 1 },
 		func(p *Params) { p.CA = 6 },
 		func(p *Params) { p.PA = 6 },
 	} {

@@ -20,7 +20,10 @@ type testpmd struct{ mode string }
 
 func (t testpmd) name() string { return "testpmd " + t.mode }
 
-func (t testpmd) why(Params) string {
+func (t testpmd) why(p Params) string {
+	if p.queues() < p.Cores {
+		return "testpmd and OVS-DPDK give each core a queue, and do not deal one out"
+	}
 	if _, err := exec.LookPath("dpdk-testpmd"); err != nil {
 		return "dpdk-testpmd is not installed"
 	}
