@@ -100,6 +100,29 @@ func latencyRound(ctx context.Context, b *bench, p program, rows *rowSet, noDrop
 	return nil
 }
 
+// latencyPanels: the quantiles at every load.
+func latencyPanels(r *Report) (panels []panel) {
+	for _, load := range loads {
+		p := panel{title: fmt.Sprintf("On their way at %d %% of pacad's rate without loss: microseconds", load), xlabel: "of all packets"}
+		for _, q := range quantiles[:len(quantiles)-1] {
+			for _, row := range r.Rows {
+				if row.Scenario != "latency" || row.What != fmt.Sprintf("%s at %d %%", q.name, load) {
+					continue
+				}
+				for _, s := range row.Series {
+					c := p.curveOf(s.Name, false)
+					c.points = append(c.points, at(float64(len(p.groups)), s))
+				}
+				p.groups = append(p.groups, q.name)
+			}
+		}
+		if p.groups != nil {
+			panels = append(panels, p)
+		}
+	}
+	return panels
+}
+
 // brief is a result in a line.
 func brief(r *probe.Result) string {
 	h := hdrhistogram.Import(&r.Latency)

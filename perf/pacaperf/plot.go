@@ -12,10 +12,11 @@ import (
 )
 
 // writePlots draws what a report has to draw: packets per second of every program
-// (peers.svg), over frame sizes (sizes.svg) and over lookup records (records.svg).
+// (peers.svg), over frame sizes (sizes.svg) and over lookup records (records.svg), and
+// how long packets are on their way (latency.svg).
 // They are plain SVG, a rectangle and a line being what a library would write, too.
 func writePlots(dir string, r *Report) error {
-	for name, panels := range map[string][]panel{"peers.svg": peerPanels(r), "sizes.svg": sizePanels(r), "records.svg": recordPanels(r)} {
+	for name, panels := range map[string][]panel{"peers.svg": peerPanels(r), "sizes.svg": sizePanels(r), "records.svg": recordPanels(r), "latency.svg": latencyPanels(r)} {
 		file := filepath.Join(dir, name)
 		if len(panels) == 0 {
 			if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) { // an older report's
@@ -50,7 +51,7 @@ type curve struct {
 type xy struct{ x, y, low, high float64 }
 
 // colors are a program's in every plot.
-var colors = map[string]string{"pacad": "#0b6e4f", "testpmd io": "#b0b7c3", "testpmd mac": "#6f7f99", "testpmd csum": "#4b5a75", "OVS-DPDK": "#d9822b"}
+var colors = map[string]string{"pacad": "#0b6e4f", "testpmd io": "#b0b7c3", "testpmd mac": "#6f7f99", "testpmd csum": "#4b5a75", macswap.name(): "#6f7f99", "OVS-DPDK": "#d9822b"}
 
 func at(x float64, s Series) xy {
 	return xy{x, median(s.Samples), slices.Min(s.Samples), slices.Max(s.Samples)}
