@@ -24,7 +24,7 @@ func writePlots(dir string, r *Report) error {
 			}
 			continue
 		}
-		text := draw(panels, r.Machine.String()+"; "+r.Date.Format("2006-01-02"))
+		text := draw(panels, r.Machine.String(), r.Command+", "+r.Date.Format("2006-01-02"))
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			return err
 		}
@@ -44,7 +44,6 @@ type panel struct {
 // curve is a program's, through points or on bars, in Mpps.
 type curve struct {
 	name   string
-	dashed bool
 	points []xy
 }
 
@@ -58,35 +57,45 @@ func at(x float64, s Series) xy {
 }
 
 // curveOf is the curve of a name, which it adds if there is none yet.
-func (p *panel) curveOf(name string, dashed bool) *curve {
+func (p *panel) curveOf(name string) *curve {
 	i := slices.IndexFunc(p.curves, func(c curve) bool { return c.name == name })
 	if i < 0 {
 		i = len(p.curves)
-		p.curves = append(p.curves, curve{name: name, dashed: dashed})
+		p.curves = append(p.curves, curve{name: name})
 	}
 	return &p.curves[i]
 }
 
-// peerPanels: the plain traffic of every mode and direction.
+// peerPanels: the plain traffic of every mode and direction, from the row that has
+// the most programs.
 func peerPanels(r *Report) []panel {
 	p := panel{title: "60-byte frames, 1,024 flows, one core: million packets per second"}
+	best := map[string]Row{}
 	for _, row := range r.Rows {
 		if row.Params == nil {
 			continue
 		}
-		group := row.Params.Mode + " " + row.Params.Direction
 		plain := plainParams
 		plain.Mode, plain.Direction = row.Params.Mode, row.Params.Direction
-		if *row.Params != plain || slices.Contains(p.groups, group) {
+		if *row.Params != plain {
 			continue
 		}
-		for _, s := range row.Series {
+		group := plain.Mode + " " + plain.Direction
+		if _, seen := best[group]; !seen {
+			p.groups = append(p.groups, group)
+		}
+		if len(row.Series) > len(best[group].Series) {
+			best[group] = row
+		}
+	}
+	slices.Sort(p.groups)
+	for i, group := range p.groups {
+		for _, s := range best[group].Series {
 			if colors[s.Name] != "" {
-				c := p.curveOf(s.Name, false)
-				c.points = append(c.points, at(float64(len(p.groups)), s))
+				c := p.curveOf(s.Name)
+				c.points = append(c.points, at(float64(i), s))
 			}
 		}
-		p.groups = append(p.groups, group)
 	}
 	if p.groups == nil {
 		return nil
@@ -94,75 +103,57 @@ func peerPanels(r *Report) []panel {
 	return []panel{p}
 }
 
-// sizePanels: one for each mode and direction that was measured with several sizes.
+// sizePanels: one for each sweep over frame sizes. A mix has no size.
 func sizePanels(r *Report) []panel {
-	return sweepPanels(r, func(p Params) (float64, string) { return p.Bytes, p.Mode + " " + p.Direction }, func(p panel) panel {
-		p.title += ": Mpps over frame size"
-		p.xlabel = "bytes of the VM's frame"
-		return p
-	}, func(p *Params) { p.Frame, p.Bytes = "", 0 })
+	return sweepPanels(r, panel{title: "frame size", xlabel: "bytes of the VM's frame"},
+		func(p Params) float64 { return p.Bytes }, func(p *Params) { p.Frame, p.Bytes = "60", 60 })
 }
 
-// recordPanels: one for each mode and direction that was measured with several
-// numbers of lookup records.
+// recordPanels: one for each sweep over lookup records.
 func recordPanels(r *Report) []panel {
-	return sweepPanels(r, func(p Params) (float64, string) { return float64(p.Records), p.Mode + " " + p.Direction }, func(p panel) panel {
-		p.title += ": Mpps over lookup records, destinations uniformly random"
-		p.xlabel = "lookup records"
-		p.log = true
-		return p
-	}, func(p *Params) { p.Records = 0 })
+	return sweepPanels(r, panel{title: "lookup records", xlabel: "lookup records, destinations uniformly random", log: true},
+		func(p Params) float64 { return float64(p.Records) }, func(p *Params) { p.Records = plainParams.Records })
 }
 
-// sweepPanels are lines over what x takes out of rows that differ in nothing else,
-// at least two points each.
-func sweepPanels(r *Report, x func(Params) (x float64, title string), dress func(panel) panel, blank func(*Params)) []panel {
-	var panels []panel
+// sweepPanels draws lines over x, through the rows of a scenario that differ in
+// nothing else, which is what same makes the same.
+func sweepPanels(r *Report, like panel, x func(Params) float64, same func(*Params)) (panels []panel) {
 	type sweep struct {
 		scenario string
 		Params
 	}
-	of := map[sweep][]Row{}
 	var order []sweep
+	of := map[sweep][]Row{}
 	for _, row := range r.Rows {
 		if row.Params == nil || row.Params.Frame == "IMIX" {
 			continue
 		}
 		s := sweep{row.Scenario, *row.Params}
-		blank(&s.Params)
+		same(&s.Params)
 		if of[s] == nil {
 			order = append(order, s)
 		}
 		of[s] = append(of[s], row)
 	}
 	for _, s := range order {
-		rows := of[s]
-		if len(rows) < 2 {
+		if len(of[s]) < 2 {
 			continue
 		}
-		_, title := x(*rows[0].Params)
-		i := slices.IndexFunc(panels, func(p panel) bool { return p.title == title })
-		if i < 0 {
-			i = len(panels)
-			panels = append(panels, panel{title: title})
+		p := like
+		p.title = s.Mode + " " + s.Direction
+		if s.Flows != plainParams.Flows {
+			p.title += ", " + counted(s.Flows, "flow")
 		}
-		for _, row := range rows {
+		p.title += ": million packets per second over " + like.title
+		for _, row := range of[s] {
 			for _, series := range row.Series {
-				if colors[series.Name] == "" {
-					continue
+				if colors[series.Name] != "" {
+					c := p.curveOf(series.Name)
+					c.points = append(c.points, at(x(*row.Params), series))
 				}
-				name, many := series.Name, row.Params.Flows != plainParams.Flows
-				if many {
-					name += ", " + counted(row.Params.Flows, "flow")
-				}
-				c := panels[i].curveOf(name, many)
-				v, _ := x(*row.Params)
-				c.points = append(c.points, at(v, series))
 			}
 		}
-	}
-	for i := range panels {
-		panels[i] = dress(panels[i])
+		panels = append(panels, p)
 	}
 	return panels
 }
@@ -172,14 +163,15 @@ const (
 	fieldWidth, fieldHeight        = 620.0, 260.0
 	marginLeft, marginTop          = 56.0, 40.0
 	marginRight, marginBottom      = 24.0, 46.0
-	legendHeight, footer, tickSize = 24.0, 26.0, 4.0
+	legendHeight, footer, tickSize = 24.0, 8.0, 4.0
+	captionLine                    = 13.0
 	panelHeight                    = marginTop + fieldHeight + marginBottom + legendHeight
 )
 
-// draw draws panels below each other, and a line of text.
-func draw(panels []panel, caption string) string {
+// draw draws panels below each other, and lines of text.
+func draw(panels []panel, caption ...string) string {
 	var s strings.Builder
-	width, height := marginLeft+fieldWidth+marginRight, panelHeight*float64(len(panels))+footer
+	width, height := marginLeft+fieldWidth+marginRight, panelHeight*float64(len(panels))+footer+captionLine*float64(len(caption))
 	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %g %g" width="%g" height="%g" font-family="sans-serif" font-size="12" fill="#222">`+"\n", width, height, width, height)
 	fmt.Fprintf(&s, `<rect width="%g" height="%g" fill="#fff"/>`+"\n", width, height)
 	for i, p := range panels {
@@ -187,7 +179,9 @@ func draw(panels []panel, caption string) string {
 		p.draw(&s)
 		s.WriteString("</g>\n")
 	}
-	text(&s, marginLeft, height-10, `font-size="10" fill="#777"`, caption)
+	for i, c := range caption {
+		text(&s, marginLeft, height-captionLine*(float64(len(caption)-i)-0.5), `font-size="9" fill="#777"`, c)
+	}
 	s.WriteString("</svg>\n")
 	return s.String()
 }
@@ -225,22 +219,10 @@ func (p panel) draw(s *strings.Builder) {
 	text(s, fieldWidth/2, fieldHeight+36, `text-anchor="middle"`, p.xlabel)
 	x := 0.0
 	for _, c := range p.curves {
-		fmt.Fprintf(s, `<rect x="%.1f" y="%.1f" width="12" height="12" fill="%s"%s/>`+"\n", x, fieldHeight+marginBottom, c.color(), c.faint())
+		fmt.Fprintf(s, `<rect x="%.1f" y="%.1f" width="12" height="12" fill="%s"/>`+"\n", x, fieldHeight+marginBottom, colors[c.name])
 		text(s, x+17, fieldHeight+marginBottom+10.5, "", c.name)
 		x += 34 + 6.6*float64(len(c.name))
 	}
-}
-
-func (c curve) color() string {
-	name, _, _ := strings.Cut(c.name, ",")
-	return colors[name]
-}
-
-func (c curve) faint() string {
-	if c.dashed {
-		return ` fill-opacity="0.45"`
-	}
-	return ""
 }
 
 // bars draws a group for each name, with a whisker from lowest to highest.
@@ -260,7 +242,7 @@ func (p panel) bars(s *strings.Builder, y func(float64) float64) {
 			c := p.curves[i]
 			at := c.points[slices.IndexFunc(c.points, func(at xy) bool { return at.x == float64(g) })]
 			x := left + width*float64(n)
-			fmt.Fprintf(s, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`+"\n", x+1, y(at.y), width-2, fieldHeight-y(at.y), c.color())
+			fmt.Fprintf(s, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`+"\n", x+1, y(at.y), width-2, fieldHeight-y(at.y), colors[c.name])
 			line(s, x+width/2, y(at.low), x+width/2, y(at.high), "#222")
 			text(s, x+width/2, y(at.high)-4, `text-anchor="middle" font-size="10"`, figure(at.y))
 		}
@@ -292,14 +274,10 @@ func (p panel) lines(s *strings.Builder, y func(float64) float64) {
 		var path strings.Builder
 		for i, at := range c.points {
 			fmt.Fprintf(&path, "%c%.1f %.1f", "ML"[min(i, 1)], x(at.x), y(at.y))
-			line(s, x(at.x), y(at.low), x(at.x), y(at.high), c.color())
-			fmt.Fprintf(s, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="%s"/>`+"\n", x(at.x), y(at.y), c.color())
+			line(s, x(at.x), y(at.low), x(at.x), y(at.high), colors[c.name])
+			fmt.Fprintf(s, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="%s"/>`+"\n", x(at.x), y(at.y), colors[c.name])
 		}
-		dash := ""
-		if c.dashed {
-			dash = ` stroke-dasharray="6 4"`
-		}
-		fmt.Fprintf(s, `<path d="%s" fill="none" stroke="%s" stroke-width="2"%s/>`+"\n", path.String(), c.color(), dash)
+		fmt.Fprintf(s, `<path d="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n", path.String(), colors[c.name])
 	}
 }
 

@@ -124,8 +124,8 @@ func TestPlots(t *testing.T) {
 		words                []string
 	}{
 		{"peers.svg", 3, 0, 3, []string{"nvgre egress", "pacad", "testpmd mac", "OVS-DPDK", "20\n", "A <CPU>"}},
-		{"sizes.svg", 0, 3 * 2, 2, []string{"nvgre egress: Mpps over frame size", "508", "1,514"}}, // a mix has no size
-		{"records.svg", 0, 3 * 2, 2, []string{"lookup records", "65,536", "pacad, 1,000,000 flows"}},
+		{"sizes.svg", 0, 3 * 2, 2, []string{"nvgre egress: million packets per second over frame size", "508", "1,514"}}, // a mix has no size
+		{"records.svg", 0, 3 * 2, 2, []string{"nvgre egress, 1,000,000 flows: million packets per second over lookup records", "65,536"}},
 	} {
 		n, words := elements(t, read(filepath.Join(dir, c.file)))
 		// The ground, and a swatch for each curve.
