@@ -110,7 +110,7 @@ func latencyPanels(r *Report) (panels []panel) {
 					continue
 				}
 				for _, s := range row.Series {
-					c := p.curveOf(s.Name, false)
+					c := p.curveOf(s.Name)
 					c.points = append(c.points, at(float64(len(p.groups)), s))
 				}
 				p.groups = append(p.groups, q.name)

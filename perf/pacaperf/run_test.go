@@ -24,17 +24,17 @@ func TestRun(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(scenarios, "short.toml"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	before, err := filepath.Glob(filepath.Join(os.TempDir(), "pacaperf*"))
-	if err != nil {
+	scratch := filepath.Join(dir, "tmp")
+	if err := os.Mkdir(scratch, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	t.Setenv("TMPDIR", scratch)
 	out := filepath.Join(dir, "results")
 	if err := run(t.Context(), []string{"-pacad", program, "-scenarios", scenarios, "-window", "200ms", "-rounds", "1", "-out", out, "short"}); err != nil {
 		t.Fatal(err)
 	}
-	after, err := filepath.Glob(filepath.Join(os.TempDir(), "pacaperf*"))
-	if err != nil || len(after) > len(before) {
-		t.Errorf("left behind: %v, before %v, %v", after, before, err)
+	if left, err := os.ReadDir(scratch); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 	r, err := readReport(filepath.Join(out, "latest.json"))
 	if err != nil {
