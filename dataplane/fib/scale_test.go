@@ -10,6 +10,7 @@ import (
 
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
+	"paca/dataplane/unseen"
 )
 
 var large = flag.Bool("large", false, "benchmarks with 8 M records too, which take several GiB")
@@ -116,40 +117,60 @@ func (s *scale) bench(b *testing.B) {
 	s.c = NewCompiler()
 	s.f = s.c.Compile(s.book, s.d, hopMAC)
 	r := rand.New(rand.NewPCG(1, 2))
-	zipf := rand.NewZipf(r, 1.1, 1, uint64(s.n-1))
-	b.Run("uniform", func(b *testing.B) { s.lookup(b, func() int { return r.IntN(s.n) }) })
-	b.Run("zipf", func(b *testing.B) { s.lookup(b, func() int { return int(zipf.Uint64()) }) })
+	b.Run("uniform", func(b *testing.B) { s.lookup(b, func(n int) int { return r.IntN(n) }) })
+	zipf := func(n int) func() uint64 { return rand.NewZipf(r, 1.1, 1, uint64(n-1)).Uint64 }
+	domains, within := zipf((s.n+perDomain-1)/perDomain), zipf(min(s.n, perDomain))
+	b.Run("zipf", func(b *testing.B) {
+		s.lookup(b, func(n int) int {
+			if n == min(s.n, perDomain) {
+				return int(within())
+			}
+			return int(domains())
+		})
+	})
 	s.changes(b, r)
 }
 
-// lookup is of a burst's destinations, all of them before any is used: by CA, or by
-// PA as rewritten packets come in.
-func (s *scale) lookup(b *testing.B, next func() int) {
-	const burst = 32
-	type key struct{ rd, ca, pa uint32 }
-	keys := make([]key, 1<<21)
-	for i := range keys {
-		rec := s.record(next())
-		keys[i] = key{s.f.Domain(uint32(rec.VSID)), host4(rec.CA), host4(rec.PA)}
+// lookup is of destinations a burst at a time, as workers do it: of those of a VM,
+// which are of one routing domain, by CA; of those that rewritten packets come from by
+// PA. pick chooses one of n.
+func (s *scale) lookup(b *testing.B, pick func(n int) int) {
+	const size = 32
+	type burst struct {
+		rd  uint32
+		cas [size]uint32
+		pas [size]uint32
 	}
-	var found [burst]*Entry
+	bursts := make([]burst, 1<<16)
+	for i := range bursts {
+		first := pick((s.n+perDomain-1)/perDomain) * perDomain
+		for j := range size {
+			rec := s.record(first + pick(min(s.n, perDomain)))
+			bursts[i].rd = s.f.Domain(uint32(rec.VSID))
+			bursts[i].cas[j], bursts[i].pas[j] = host4(rec.CA), host4(rec.PA)
+		}
+	}
 	var sum uint32
-	run := func(name string, find func(k *key) *Entry) {
+	run := func(name string, all func(of *burst)) {
 		b.Run(name, func(b *testing.B) {
-			for i := 0; i < b.N; i += burst {
-				some := keys[i&(len(keys)-1):][:burst]
-				for j := range some {
-					found[j] = find(&some[j])
-				}
-				for _, e := range found {
-					sum += e.VSID
-				}
+			for i := 0; i < b.N; i += size {
+				all(&bursts[i/size%len(bursts)])
 			}
 		})
 	}
-	run("ca", func(k *key) *Entry { return s.f.Lookup4(k.rd, k.ca) })
+	var entries [size]unseen.Ref[Entry]
+	run("ca", func(of *burst) {
+		s.f.LookupAll4(of.rd, of.cas[:], entries[:])
+		for _, e := range entries {
+			sum += e.Get().VSID
+		}
+	})
 	if s.mode == policy.Rewrite {
-		run("pa", func(k *key) *Entry { return &s.f.Owner4(k.pa).Entry })
+		run("pa", func(of *burst) {
+			for _, pa := range of.pas {
+				sum += s.f.Owner4(pa).VSID
+			}
+		})
 	}
 	if sum == 0 {
 		b.Log("nothing was looked up")

@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"math/rand/v2"
 	"slices"
+	"unsafe"
 
 	"paca/dataplane/packet"
 	"paca/dataplane/unseen"
@@ -259,10 +260,23 @@ func find4(t *table[slot4], rd, ca uint32) *Owner4 {
 	}
 }
 
-// findAll4 is find4 for many CAs of a routing domain: the look-ups overlap.
+// cached is of how many chunks a table is that caches hold, more or less: 12 MB.
+const cached = 512
+
+// findAll4 is find4 for many CAs of a routing domain: the look-ups overlap. In a table
+// that is larger than caches they overlap as far as a processor guesses right which
+// slot a search ends at, so all of them are fetched first: a look-up among a million
+// random records takes three quarters of the time.
 func findAll4(t *table[slot4], rd uint32, cas []uint32, entries []unseen.Ref[Entry]) {
 	chunks, spread := t.chunks, t.spread
 	entries = entries[:len(cas)]
+	if len(chunks) > cached {
+		for n, ca := range cas {
+			at, rest := bits.Mul64(mix(uint64(rd)<<32|uint64(ca), spread), uint64(len(chunks)))
+			entries[n] = unseen.To(&chunks[at][rest>>(64-chunkBits)].Entry)
+		}
+		unseen.Fetch(entries, 2*unsafe.Sizeof(slot4{}))
+	}
 	for n, ca := range cas {
 		at, rest := bits.Mul64(mix(uint64(rd)<<32|uint64(ca), spread), uint64(len(chunks)))
 		c := chunks[at]

@@ -9,6 +9,7 @@ import (
 
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
+	"paca/dataplane/unseen"
 )
 
 // However entries come and go, one by one or all at once, no chunk gets full and
@@ -79,6 +80,42 @@ func TestChunkLoad(t *testing.T) {
 			t.Fatalf("%d entries removed, want %d", gone, n)
 		}
 		gone = 0
+	}
+}
+
+// Look-ups of a burst are look-ups one by one, in small tables and in those that are
+// fetched from memory.
+func TestLookupAll(t *testing.T) {
+	r := random(t)
+	for _, n := range []int{0, 1, 5000, 2 * cached * roomy} {
+		f := &FIB{table4: newTable[slot4](n, golden)}
+		for i := range n {
+			f.table4.build(slot4{Owner4{1 + uint32(i%3), uint32(i / 3), Entry{Dest: uint32(i)}}})
+		}
+		if fetched := len(f.table4.chunks) > cached; fetched != (n > 5000) {
+			t.Fatalf("%d entries in %d chunks", n, len(f.table4.chunks))
+		}
+		hits := 0
+		for range 10_000 {
+			rd, cas := uint32(r.IntN(5)), make([]uint32, r.IntN(65))
+			for i := range cas {
+				cas[i] = r.Uint32N(uint32(n/3 + n/8 + 2))
+			}
+			entries := make([]unseen.Ref[Entry], len(cas)+r.IntN(3))
+			f.LookupAll4(rd, cas, entries)
+			for i, ca := range cas {
+				want := f.Lookup4(rd, ca)
+				if entries[i].Get() != want {
+					t.Fatalf("%d entries: %d in domain %d is %v among %d, %v alone", n, ca, rd, entries[i].Get(), len(cas), want)
+				}
+				if want != nil {
+					hits++
+				}
+			}
+		}
+		if n > 100 && hits < 10_000 {
+			t.Errorf("%d entries: %d hits", n, hits)
+		}
 	}
 }
 

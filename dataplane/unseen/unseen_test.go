@@ -29,3 +29,13 @@ func TestRef(t *testing.T) {
 		t.Error("nothing is something")
 	}
 }
+
+// Whatever it is, or is not: fetching reads nothing.
+func TestFetch(t *testing.T) {
+	v := 5
+	Fetch([]Ref[int]{To(&v), 0, 1, ^Ref[int](0), To(&v)}, 64)
+	Fetch[int](nil, 0)
+	if v != 5 {
+		t.Error("it was written to")
+	}
+}
