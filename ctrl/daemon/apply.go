@@ -80,7 +80,6 @@ func (h *host) applyAll(ctx context.Context) {
 	defer close(h.stopped)
 	watch := time.NewTicker(watchInterval)
 	defer watch.Stop()
-	collector := newPacer()
 	for {
 		var batch []*request
 		select {
@@ -90,7 +89,7 @@ func (h *host) applyAll(ctx context.Context) {
 			h.publish(nil)
 			continue
 		case <-watch.C:
-			collector.adjust()
+			h.collector.adjust()
 			if h.offloadsChanged() {
 				h.plug()
 			}

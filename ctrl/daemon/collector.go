@@ -9,11 +9,12 @@ import (
 // garbage is how many bytes of it may pile up before the collector runs, whatever
 // policy there is. Each collection stops the workers twice, for a moment: with the
 // runtime's own measure, as much as is in use, a host with little policy that changes
-// often would have several in a second.
+// often would have several in a second, and one with millions of records would take
+// twice the memory that they do, though they are no work for the collector, which finds
+// no pointers in them.
 const garbage = 128 << 20
 
-// pacer keeps the collector to that. The heap of a host with much policy grows by as
-// much as is in use, as usual. GOGC, if it is set, has the last word.
+// pacer keeps the collector to that. GOGC, if it is set, has the last word.
 type pacer struct {
 	percent int // as it was set
 	live    [1]metrics.Sample
@@ -42,6 +43,9 @@ func (p *pacer) adjust() {
 // measure is the percentage of live bytes that may be added before they are looked
 // through again.
 func measure(live uint64) int {
-	const most = 2000 // of a heap that is hardly there
-	return int(min(most, max(100, 100*garbage/max(live, 1))))
+	const (
+		least = 10
+		most  = 2000 // of a heap that is hardly there
+	)
+	return int(min(most, max(least, 100*garbage/max(live, 1))))
 }

@@ -50,17 +50,18 @@ type host struct {
 	log     *slog.Logger
 	started time.Time
 
-	store    store.Store
-	requests chan *request
-	facts    chan struct{} // the control plane has some that the compiler does not know
-	stopped  chan struct{} // closes when no request is answered any more
-	fib      atomic.Pointer[fib.FIB]
-	pool     *dpdk.Mempool
-	workers  []*worker.Worker
-	running  bool // workers are
-	control  *control
-	notices  notices // to who watches
-	loads    loads   // of the workers
+	store     store.Store
+	requests  chan *request
+	facts     chan struct{} // the control plane has some that the compiler does not know
+	stopped   chan struct{} // closes when no request is answered any more
+	fib       atomic.Pointer[fib.FIB]
+	pool      *dpdk.Mempool
+	workers   []*worker.Worker
+	running   bool // workers are
+	control   *control
+	notices   notices // to who watches
+	collector *pacer
+	loads     loads // of the workers
 
 	mu       sync.RWMutex // of what follows; reports read, applyAll writes
 	book     *policy.Book
@@ -82,7 +83,7 @@ func Run(ctx context.Context, file, recoverFrom, version string) error {
 	if err != nil {
 		return err
 	}
-	h := &host{conf: c, version: version, log: slog.Default(), started: time.Now(), requests: make(chan *request, maxBatch), facts: make(chan struct{}, 1), stopped: make(chan struct{}), compiler: fib.NewCompiler()}
+	h := &host{conf: c, version: version, log: slog.Default(), started: time.Now(), requests: make(chan *request, maxBatch), facts: make(chan struct{}, 1), stopped: make(chan struct{}), compiler: fib.NewCompiler(), collector: newPacer()}
 	slog.SetLogLoggerLevel(c.Log.Level)
 	if h.book, err = hostBook(c); err != nil {
 		return err
@@ -229,6 +230,7 @@ func (h *host) openStore(recoverFrom string) error {
 			return h.fault("policy.store", err)
 		}
 		if chunk = append(chunk, policy.Change{Verb: policy.Put, Object: o}); len(chunk) == 10000 {
+			h.collector.adjust()
 			if err := apply(); err != nil {
 				return err
 			}

@@ -347,7 +347,8 @@ func newPaper(t *testing.T, set *policy.Set) *paper {
 		t.Fatal(err)
 	}
 	p.host = &host{
-		conf: &conf.Config{}, log: slog.New(slog.NewTextHandler(&p.logged, nil)), store: st, book: book, revision: 1,
+		collector: newPacer(),
+		conf:      &conf.Config{}, log: slog.New(slog.NewTextHandler(&p.logged, nil)), store: st, book: book, revision: 1,
 		requests: make(chan *request, maxBatch), facts: make(chan struct{}, 1), stopped: make(chan struct{}), compiler: fib.NewCompiler(),
 	}
 	p.control = newControl(&p.fib, p.log, neigh.Config{}, func() {}, nil)

@@ -200,12 +200,19 @@ func (b *bolt) Load() (Revision, iter.Seq2[policy.Object, error]) {
 					return nil
 				}
 			}
+			unmap(b.db, tx)
 			return nil
 		})
 		if err != nil {
 			yield(nil, fmt.Errorf("store: %s: %w", b.path, err))
 		}
 	}
+}
+
+// unmap has the kernel keep what it read of the file for itself: it need not count as
+// memory of this process, which will read little of it again.
+func unmap(db *bbolt.DB, tx *bbolt.Tx) {
+	_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, db.Info().Data, uintptr(tx.Size()), syscall.MADV_DONTNEED)
 }
 
 func (b *bolt) Commit(sets [][]policy.Change) (Revision, error) {
