@@ -90,7 +90,7 @@ func (g *guests) read(b *policy.Book) {
 func (g *guests) readPorts(b *policy.Book) {
 	was := g.of
 	g.of, g.ports = map[vnic]*guest{}, map[string]vnic{}
-	fresh := map[policy.VSID]bool{}
+	fresh := map[policy.VSID][]packet.MAC{}
 	for o := range b.All(policy.KindPort) {
 		p := o.(policy.Port)
 		v, ok := vnicOf(p)
@@ -100,16 +100,14 @@ func (g *guests) readPorts(b *policy.Book) {
 		vm := was[v]
 		if vm == nil {
 			vm = &guest{cas: map[netip.Addr]holding{}, leases: map[netip.Addr]lease{}}
-			fresh[p.VSID] = true
+			fresh[p.VSID] = append(fresh[p.VSID], p.MAC)
 		}
 		vm.limit = int(p.DynamicIPLimit)
 		g.of[v], g.ports[p.Name] = vm, v
 	}
-	for vsid := range fresh {
-		for r := range b.RecordsIn(vsid) {
-			if vm := g.of[vnic{vsid, r.MAC}]; vm != nil {
-				vm.hold(&r)
-			}
+	for vsid, macs := range fresh {
+		for r := range b.RecordsOf(vsid, macs...) {
+			g.of[vnic{vsid, r.MAC}].hold(&r)
 		}
 	}
 }

@@ -88,6 +88,12 @@ func BenchmarkReadMillion(b *testing.B) {
 			}
 		}
 	})
+	b.Run("RecordsOf", func(b *testing.B) { // in a virtual subnet of 62,500
+		for b.Loop() {
+			for range book.RecordsOf(5001, mac(2)) {
+			}
+		}
+	})
 	b.Run("Records", func(b *testing.B) {
 		for b.Loop() {
 			for range book.Records() {

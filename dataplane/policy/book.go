@@ -214,6 +214,17 @@ func (b *Book) RecordsIn(v VSID) iter.Seq[LookupRecord] {
 	}
 }
 
+// RecordsOf is RecordsIn of some MACs: it looks at no more of the others than that.
+func (b *Book) RecordsOf(v VSID, macs ...packet.MAC) iter.Seq[LookupRecord] {
+	return func(yield func(LookupRecord) bool) {
+		for n := range b.records.in(v) {
+			if slices.Contains(macs, b.records.slot(n).mac) && !yield(b.records.record(n)) {
+				return
+			}
+		}
+	}
+}
+
 // RecordsAt is Records behind one PA.
 func (b *Book) RecordsAt(pa netip.Addr) iter.Seq[LookupRecord] {
 	return func(yield func(LookupRecord) bool) {
