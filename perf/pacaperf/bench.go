@@ -36,6 +36,7 @@ type bench struct {
 	quick     bool
 	cores     []int // that may forward, in order of use
 	free      int   // MiB of memory at the start
+	records   int   // of scale
 
 	dir string // scratch; gone at the end
 	log io.Writer

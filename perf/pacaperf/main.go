@@ -30,7 +30,7 @@ import (
 // parts are what is measured besides scenarios.
 var parts = []part{
 	{name: "churn", about: "forwarding while policy changes", takes: churnTakes, measure: churn},
-	{name: "scale", about: "a million lookup records: time and memory", takes: scaleTakes, measure: scale},
+	{name: "scale", about: "a million lookup records, or -records: time and memory", takes: scaleTakes, measure: scale},
 	{name: "latency", about: "how long packets are on their way, beside testpmd", takes: latencyTakes, measure: latency},
 	{name: "loss", about: "packets lost in a minute of policy changing", takes: lossTakes, measure: loss},
 	{name: "bulk", about: "bytes of TCP from VMs that leave cutting to others, beside OVS-DPDK", takes: bulkTakes, measure: bulk},
@@ -115,6 +115,7 @@ func parseFlags(args []string) (*bench, []string, error) {
 	f.StringVar(&b.command, "command", b.command, "what the report says that it was made with")
 	f.IntVar(&b.rounds, "rounds", 0, "measurements of each, in turn; 0: as many as the scenario says")
 	f.DurationVar(&b.window, "window", 2*time.Second, "length of one measurement")
+	f.IntVar(&b.records, "records", 1_000_000, "lookup records of scale, at most 8,000,000")
 	f.BoolVar(&b.quick, "quick", false, "a first impression: one round of one second, of sweeps the ends")
 	f.Func("cores", "cores that may forward, in order of use (default: all, the first one last)", func(s string) (err error) {
 		b.cores, err = parseCores(s)

@@ -182,19 +182,26 @@ func (p Params) records(first, last int) []policy.Change {
 }
 
 // setUp gives a pacad the virtual subnet and the records of a scenario, as one set.
-func (d *daemon) setUp(ctx context.Context, p Params) error {
-	mode := policy.NVGRE
-	if p.Mode == "rewrite" {
-		mode = policy.Rewrite
-	}
+func (d *daemon) setUp(ctx context.Context, p Params) error { return d.fill(ctx, p, 0, p.Records) }
+
+// fill gives a pacad records first to last, but not last, of a scenario as one set, and
+// with the first what they are in.
+func (d *daemon) fill(ctx context.Context, p Params, first, last int) error {
 	stream := d.ApplyStream(ctx)
-	set := []policy.Change{
-		{Verb: policy.Put, Object: policy.VirtualSubnet{VSID: vsid, RDID: policy.RDID{1}, Prefixes: subnets, Mode: mode}},
-		{Verb: policy.Put, Object: policy.LookupRecord{VSID: vsid, CA: vm.ca(p.CA), MAC: [6]byte(vm.mac), PA: vm.pa(p.PA)}},
+	var set []policy.Change
+	if first == 0 {
+		mode := policy.NVGRE
+		if p.Mode == "rewrite" {
+			mode = policy.Rewrite
+		}
+		set = []policy.Change{
+			{Verb: policy.Put, Object: policy.VirtualSubnet{VSID: vsid, RDID: policy.RDID{1}, Prefixes: subnets, Mode: mode}},
+			{Verb: policy.Put, Object: policy.LookupRecord{VSID: vsid, CA: vm.ca(p.CA), MAC: [6]byte(vm.mac), PA: vm.pa(p.PA)}},
+		}
 	}
 	const chunk = 1000
-	for i := 0; i < p.Records; i += chunk {
-		set = append(set, p.records(i, min(i+chunk, p.Records))...)
+	for i := first; i < last; i += chunk {
+		set = append(set, p.records(i, min(i+chunk, last))...)
 		if err := stream.Send(&pacav1.ApplyRequest{Changes: convert.FromChanges(set)}); err != nil {
 			break // CloseAndReceive tells why
 		}

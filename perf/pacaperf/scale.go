@@ -13,37 +13,62 @@ import (
 )
 
 const (
-	scaleRounds  = 1
-	scaleRecords = 1_000_000
+	scaleRounds = 1
+	scaleSet    = 100_000   // changes in a set
+	scaleMost   = 8_000_000 // records; there are no more CAs
 )
 
 func scaleTakes(b *bench) time.Duration {
-	return time.Duration(b.roundsOr(scaleRounds)) * 12 * time.Second
+	return time.Duration(b.roundsOr(scaleRounds)) * time.Duration(1+b.records/1_000_000) * 8 * time.Second
 }
 
-// scale measures a million lookup records: through the socket as one set, and at a
+// scaleFigures is what scaleOnce measures.
+type scaleFigures struct {
+	applied, restart time.Duration
+	empty            footprint // before any record
+	filled           footprint // when they were applied
+	restarted        footprint
+}
+
+// scale measures a million lookup records or more: through the socket in sets, and at a
 // restart; while the host forwards.
 func scale(ctx context.Context, b *bench) ([]Row, error) {
-	what := counted(scaleRecords, "record")
-	row := func(name, unit string, goal *Goal) Row {
-		return Row{Scenario: "scale", What: what + ": " + name, Unit: unit, Less: true, Goal: goal, Series: []Series{{Name: "pacad"}}}
+	if b.records < 1 || b.records > scaleMost {
+		return nil, fmt.Errorf("scale: %s; from 1 to %s can be had", counted(b.records, "record"), grouped(scaleMost))
 	}
-	rows := []Row{
-		row("applied through the socket, durable and in force", "s", &Goal{Hold: 20, Aim: 3}),
-		row("restart, to the first packet forwarded", "s", nil),
-		row("resident memory before any", "MiB", nil),
-		row("resident memory after they were applied", "MiB", nil),
-		row("resident memory after the restart", "MiB", nil),
+	resident := (*Goal)(nil)
+	if b.records == scaleMost {
+		resident = &Goal{Hold: 1536, Aim: 512}
+	}
+	perMillion := func(s float64) float64 { return s * float64(b.records) / 1_000_000 }
+	measures := []struct {
+		name, unit string
+		goal       *Goal
+		of         func(f *scaleFigures) float64
+	}{
+		{"applied through the socket in sets of " + grouped(scaleSet) + ", durable and in force", "s", &Goal{Hold: perMillion(20), Aim: perMillion(3)},
+			func(f *scaleFigures) float64 { return f.applied.Seconds() }},
+		{"restart, to the first packet forwarded", "s", nil, func(f *scaleFigures) float64 { return f.restart.Seconds() }},
+		{"resident memory before any", "MiB", nil, func(f *scaleFigures) float64 { return f.empty.resident }},
+		{"resident memory while they were applied, at most", "MiB", resident, func(f *scaleFigures) float64 { return f.filled.peak }},
+		{"resident memory after they were applied", "MiB", resident, func(f *scaleFigures) float64 { return f.filled.resident }},
+		{"resident memory after the restart", "MiB", resident, func(f *scaleFigures) float64 { return f.restarted.resident }},
+		{"of that, DPDK's and pages of files", "MiB", nil, func(f *scaleFigures) float64 { return f.restarted.resident - f.restarted.anonymous }},
+	}
+	what := counted(b.records, "record")
+	rows := make([]Row, len(measures))
+	for i, m := range measures {
+		rows[i] = Row{Scenario: "scale", What: what + ": " + m.name, Unit: m.unit, Less: true, Goal: m.goal, Series: []Series{{Name: "pacad"}}}
 	}
 	for range b.roundsOr(scaleRounds) {
 		figures, err := scaleOnce(ctx, b)
 		if err != nil {
 			return nil, err
 		}
-		for i, v := range figures {
-			rows[i].Series[0].Samples = append(rows[i].Series[0].Samples, v)
+		for i, m := range measures {
+			rows[i].Series[0].Samples = append(rows[i].Series[0].Samples, m.of(&figures))
 		}
-		b.tell(12*time.Second, "scale: %s: applied in %.1f s, restart in %.1f s, %.0f MiB", what, figures[0], figures[1], figures[4])
+		b.tell(scaleTakes(b)/time.Duration(b.roundsOr(scaleRounds)), "scale: %s: applied in %.1f s, restart in %.1f s, %.0f MiB", what, figures.applied.Seconds(), figures.restart.Seconds(), figures.restarted.resident)
 		if err := b.forget(); err != nil {
 			return nil, err
 		}
@@ -51,47 +76,58 @@ func scale(ctx context.Context, b *bench) ([]Row, error) {
 	return rows, nil
 }
 
-// scaleOnce is a figure for each row.
-func scaleOnce(ctx context.Context, b *bench) (figures [5]float64, err error) {
+func scaleOnce(ctx context.Context, b *bench) (f scaleFigures, err error) {
 	p := plainParams
 	j, err := b.job(ctx, p)
 	if err != nil {
-		return figures, err
+		return f, err
 	}
 	j.policy = b.path("scale.db")
-	p.Records = scaleRecords
+	p.Records = b.records
 	r, err := pacad{}.start(ctx, j)
 	if err != nil {
-		return figures, err
+		return f, err
 	}
 	d := r.(*daemon)
-	figures[2] = d.resident()
+	f.empty = d.footprint()
 	begin := time.Now()
-	err = d.setUp(ctx, p)
-	figures[0], figures[3] = time.Since(begin).Seconds(), d.resident()
+	for first := 0; first < p.Records && err == nil; first += scaleSet {
+		err = d.fill(ctx, p, first, min(first+scaleSet, p.Records))
+	}
+	f.applied, f.filled = time.Since(begin), d.footprint()
 	if err := errors.Join(err, d.stop()); err != nil {
-		return figures, err
+		return f, err
 	}
 
 	if r, err = (pacad{}).start(ctx, j); err != nil {
-		return figures, err
+		return f, err
 	}
 	d = r.(*daemon)
 	err = untilSending(ctx, d)
-	figures[1], figures[4] = time.Since(d.started).Seconds(), d.resident()
+	f.restart, f.restarted = time.Since(d.started), d.footprint()
 	if err == nil {
 		var status *connect.Response[pacav1.StatusResponse]
 		if status, err = d.Status(ctx, connect.NewRequest(&pacav1.StatusRequest{})); err == nil {
-			if n := status.Msg.Counts.LookupRecords; n != scaleRecords+1 {
+			if n := status.Msg.Counts.LookupRecords; n != uint32(p.Records)+1 {
 				err = fmt.Errorf("%d lookup records after the restart", n)
 			}
 		}
 	}
-	return figures, errors.Join(err, d.stop())
+	return f, errors.Join(err, d.stop())
 }
 
-// resident is the memory of the process in MiB, DPDK's included.
-func (d *daemon) resident() float64 {
-	kib, _ := strconv.Atoi(find(read(fmt.Sprintf("/proc/%d/status", d.pid())), `VmRSS:\s+(\d+)`))
-	return float64(kib >> 10)
+// footprint is what a process has of the machine's, DPDK's ordinary memory included, in
+// MiB.
+type footprint struct {
+	resident, peak float64
+	anonymous      float64 // what is neither DPDK's nor pages of files
+}
+
+func (d *daemon) footprint() footprint {
+	status := read(fmt.Sprintf("/proc/%d/status", d.pid()))
+	mib := func(key string) float64 {
+		kib, _ := strconv.Atoi(find(status, key+`:\s+(\d+)`))
+		return float64(kib >> 10)
+	}
+	return footprint{mib("VmRSS"), mib("VmHWM"), mib("RssAnon")}
 }
