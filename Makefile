@@ -64,10 +64,14 @@ fuzz: ## every fuzz target for FUZZTIME (20s) each
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 	done
 
-perf: build ## packets per second beside testpmd and OVS-DPDK, into perf/results: 20 minutes on an idle machine; QUICK=1 a few
+# What QUICK=1 leaves: one round, the ends of sweeps, and nothing that takes minutes.
+PERF = $(if $(filter-out 0,$(QUICK)),-quick -out bin/results -command "make perf QUICK=1" \
+       nvgre-egress nvgre-ingress rewrite sizes records cores churn scale latency,-out perf/results -command "make perf")
+
+perf: build ## how fast it is beside testpmd and OVS-DPDK, into perf/results, in half an hour; QUICK=1: bin/results, 3 minutes
 	@ci/deps.sh openvswitch-switch-dpdk
 	$(GO) build -o bin/pacaperf ./perf/pacaperf
-	$(SUDO) bin/pacaperf $(if $(filter-out 0,$(QUICK)),-quick -out bin/results -command "make perf QUICK=1",-out perf/results -command "make perf")
+	$(SUDO) bin/pacaperf $(PERF)
 
 bench: deps ## Go benchmarks with allocations; perf/README.md compares with others
 	$(GO) test -run '^$$' -bench . -benchmem ./...
