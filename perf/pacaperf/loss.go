@@ -13,7 +13,8 @@ import (
 // loopChurn is policy changing at the rate that the project holds itself to. One core
 // is left for the probe, for pacad's control plane and for the clients: changes come
 // in small sets, so that it suffices.
-var loopChurn = churnLoad{"10,000 changes/s, in sets of 10", 4, 10, 10_000}
+// As many clients as that let one wait for the disk while others are served.
+var loopChurn = churnLoad{"10,000 changes/s, in sets of 10", 40, 10, 10_000}
 
 const (
 	lossLength = time.Minute

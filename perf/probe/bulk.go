@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"paca/dataplane/mbuf"
+	"paca/dataplane/timeslice"
 )
 
 // Bulk is a run of one TCP sender, as a kernel with segmentation offload sends: frames
@@ -77,7 +78,12 @@ type sender struct {
 
 func (s *sender) run(length time.Duration) error {
 	begin := time.Now()
-	for now, quiet := time.Duration(0), time.Duration(0); now < length; now = time.Since(begin) {
+	var now, quiet, renewed time.Duration
+	for ; now < length; now = time.Since(begin) {
+		if now-renewed > time.Millisecond {
+			timeslice.Renew()
+			renewed = now
+		}
 		n := burst
 		if s.Segment > 0 {
 			n = large

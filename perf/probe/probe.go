@@ -25,6 +25,7 @@ import (
 
 	"paca/dataplane/mbuf"
 	"paca/dataplane/port"
+	"paca/dataplane/timeslice"
 )
 
 // Plan is one run of a probe.
@@ -121,7 +122,7 @@ func (p *Probe) loop(rate float64, length time.Duration) error {
 		r.Planned = uint64(length.Seconds() * rate)
 	}
 	begin := time.Now()
-	now, last, quiet := time.Duration(0), time.Duration(0), time.Duration(0)
+	var now, last, quiet, renewed time.Duration
 	for {
 		due := r.Sent // the number of frames whose time has come
 		switch {
@@ -150,6 +151,10 @@ func (p *Probe) loop(rate float64, length time.Duration) error {
 			p.excused = true
 		}
 		last = now
+		if now-renewed > time.Millisecond {
+			timeslice.Renew()
+			renewed = now
+		}
 		if n > 0 {
 			quiet = now
 			p.received(p.rx[:n], now)
