@@ -84,7 +84,8 @@ const (
 )
 
 // noDrop is the highest rate, to a hundredth, at which the loop takes every frame when
-// it is due and gives all of them back, in short trials like those of RFC 2544.
+// it is due and gives all of them back, in short trials like those of RFC 2544. The loop
+// is as fast as the slower of the two: the probe may be that.
 func (l *loop) noDrop() (pps float64, err error) {
 	r, err := l.send(0, trial)
 	if err != nil {
@@ -115,7 +116,7 @@ func (l *loop) bears(pps float64) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if r.Received == r.Planned && r.Refused == 0 {
+		if r.Received == r.Planned && r.Refused == 0 && r.Elapsed < trial+trial/50 {
 			return true, nil
 		}
 	}
