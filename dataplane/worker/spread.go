@@ -152,7 +152,7 @@ func flowOf(f *fib.FIB, m *mbuf.Mbuf, s Spread) (hash uint32, ok bool) {
 	}
 	switch {
 	case own != fib.None:
-		return innerFlow(frame, &l)
+		return innerFlow(m, &l)
 	case s != SpreadFlows || l.Proto == packet.ProtoICMP || l.Proto == packet.ProtoICMPv6:
 		return 0, false
 	}
@@ -173,28 +173,35 @@ func plainFlow(f *fib.FIB, frame []byte) (hash uint32, ok bool) {
 	if outer.EtherType() != packet.EtherTypeIPv4 || inner.EtherType() != packet.EtherTypeIPv4 || outer.Proto() != packet.ProtoGRE {
 		return 0, false
 	}
-	end := outer.End(len(frame))
-	if end < headers+len(inner) || inner.End(end-headers) == 0 || frame[0]&1 != 0 || f.SharedPA4(outer.DstU32()) == fib.None {
+	end, gre := outer.End(len(frame)), packet.NVGRE(frame[headers-packet.NVGRELen:])
+	if end < headers+len(inner) || inner.End(end-headers) == 0 || frame[0]&1 != 0 || !tunnels(gre) || f.SharedPA4(outer.DstU32()) == fib.None {
 		return 0, false
 	}
-	return packet.Hash(inner.Addrs(), inner.Ports()) ^ packet.NVGRE(frame[headers-packet.NVGRELen:]).VSID()*golden, true
+	return packet.Hash(inner.Addrs(), inner.Ports()) ^ gre.VSID()*golden, true
 }
 
-// innerFlow is flowOf for a tunnel packet. Its FlowID alone would not do: some peers
+// tunnels says whether a GRE header may be NVGRE's: any other is the host's (W24).
+func tunnels(gre packet.NVGRE) bool {
+	return gre.Flags()&packet.GREKey != 0 && gre.Protocol() == packet.EtherTypeTEB
+}
+
+// innerFlow is flowOf for a packet of GRE. Its FlowID alone would not do: some peers
 // send 0 in all (W5).
-func innerFlow(frame []byte, l *packet.Layout) (hash uint32, ok bool) {
+func innerFlow(m *mbuf.Mbuf, l *packet.Layout) (hash uint32, ok bool) {
 	if l.L4 == 0 {
 		return 0, false
 	}
-	gre := packet.NVGRE(frame[l.L4:l.End])
-	if len(gre) < packet.NVGRELen {
+	gre := packet.NVGRE(m.Data()[l.L4:l.End])
+	if len(gre) < packet.NVGRELen || !tunnels(gre) {
 		return 0, false
 	}
 	var inner packet.Layout
-	if packet.Parse(gre[packet.NVGRELen:], &inner) != packet.OK {
+	frame := gre[packet.NVGRELen:]
+	// Of a packet in several buffers the rest is behind, and its flow's others may be in one.
+	if packet.ParseHead(frame, m.Len()-int(l.L4)-packet.NVGRELen, &inner) != packet.OK {
 		return gre.Key() * golden, true
 	}
-	return packet.FlowHash(gre[packet.NVGRELen:], &inner) ^ gre.VSID()*golden, true
+	return packet.FlowHash(frame, &inner) ^ gre.VSID()*golden, true
 }
 
 // take carries what peers have given until now, before anything new is received: what
