@@ -582,7 +582,7 @@ func (c *Compiler) changeGroup(r *policy.LookupRecord, e Entry, deleted bool) {
 // edit changes what a CA leads to.
 func (c *Compiler) edit(rd uint32, ca netip.Addr, e Entry, op op) {
 	if ca.Is4() {
-		change(&c.fib.table4, &c.edits4, slot4{Owner4{rd, host4(ca), e}}, op, c.was == nil)
+		change(&c.fib.table4, &c.edits4, slot4{Owner4{Key4(rd, host4(ca)), e}}, op, c.was == nil)
 	} else {
 		change(&c.fib.table6, &c.edits6, slot6{Owner6{ca.As16(), rd, e}}, op, c.was == nil)
 	}

@@ -98,10 +98,18 @@ const (
 // Owner4 is a lookup record with its IPv4 CA, as one is found by the PA that it has
 // to itself (R2, R6).
 type Owner4 struct {
-	RD uint32
-	CA uint32 // in host order
+	Key uint64 // of Key4: one word to compare
 	Entry
 }
+
+// Key4 is a routing domain with an IPv4 CA in host order, the former in the upper half.
+func Key4(rd, ca uint32) uint64 { return uint64(rd)<<32 | uint64(ca) }
+
+// RD is the routing domain.
+func (o *Owner4) RD() uint32 { return uint32(o.Key >> 32) }
+
+// CA is the customer address in host order.
+func (o *Owner4) CA() uint32 { return uint32(o.Key) }
 
 // Owner6 is Owner4 for an IPv6 CA.
 type Owner6 struct {
@@ -243,7 +251,7 @@ type Neighbor struct {
 // Lookup4 finds the record of an IPv4 CA in a routing domain, or nil. ca is the
 // address in host order, 10.0.0.1 = 0x0A000001.
 func (f *FIB) Lookup4(rd, ca uint32) *Entry {
-	if o := find4(&f.table4, rd, ca); o != nil {
+	if o := find4(&f.table4, Key4(rd, ca)); o != nil {
 		return &o.Entry
 	}
 	return nil
@@ -278,7 +286,7 @@ func (f *FIB) Owner4(pa uint32) *Owner4 {
 		return nil
 	}
 	s := findPA4(&f.owners4, pa)
-	return find4(&f.table4, s.rd, s.ca)
+	return find4(&f.table4, Key4(s.rd, s.ca))
 }
 
 // Owner6 is Owner4 for an IPv6 PA.
@@ -299,7 +307,7 @@ func (f *FIB) Owner(pa netip.Addr) (rd uint32) {
 			rd = o.RD
 		}
 	} else if o := f.Owner4(binary.BigEndian.Uint32(addr[:])); o != nil {
-		rd = o.RD
+		rd = o.RD()
 	}
 	return rd
 }

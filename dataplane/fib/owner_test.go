@@ -152,7 +152,7 @@ func TestR6_R7_R15OwnersPA(t *testing.T) {
 		}
 		return c.Update(applied, b, d, hopMAC)
 	}
-	if o := f.Owner4(0xc0a80133); o == nil || o.CA != 0x0a01000a || o.RD != f.Domain(7001) || o.Flags != LocalVM|OwnMAC || f.Locals[o.Dest].PA != localPA(f, "192.168.1.51") {
+	if o := f.Owner4(0xc0a80133); o == nil || o.CA() != 0x0a01000a || o.RD() != f.Domain(7001) || o.Flags != LocalVM|OwnMAC || f.Locals[o.Dest].PA != localPA(f, "192.168.1.51") {
 		t.Errorf("the PA belongs to %+v", o)
 	}
 	if o := f.Owner4(0xc0a80214); o != nil {

@@ -239,22 +239,22 @@ func (t *table[S]) slots() iter.Seq[S] {
 // slot4 is empty when its routing domain is 0: compiled domains count from 1.
 type slot4 struct{ Owner4 }
 
-func (s slot4) empty() bool               { return s.RD == 0 }
-func (s slot4) hash(spread uint64) uint64 { return mix(uint64(s.RD)<<32|uint64(s.CA), spread) }
-func (s slot4) same(o slot4) bool         { return s.CA == o.CA && s.RD == o.RD }
+func (s slot4) empty() bool               { return s.Key == 0 }
+func (s slot4) hash(spread uint64) uint64 { return mix(s.Key, spread) }
+func (s slot4) same(o slot4) bool         { return s.Key == o.Key }
 func (s slot4) is(o slot4) bool           { return s.Entry.is(&o.Entry) }
 
 // find4 finds the record of a CA, or nil. It, find6 and findSubnet are home and find
 // once more, since a call by way of an interface costs as much as they do.
-func find4(t *table[slot4], rd, ca uint32) *Owner4 {
-	at, rest := bits.Mul64(mix(uint64(rd)<<32|uint64(ca), t.spread), uint64(len(t.chunks)))
+func find4(t *table[slot4], key uint64) *Owner4 {
+	at, rest := bits.Mul64(mix(key, t.spread), uint64(len(t.chunks)))
 	c := t.chunks[at]
 	for i := rest >> (64 - chunkBits); ; i++ {
 		s := &c[i%chunkSlots]
-		if s.RD == 0 {
-			return nil // also for domain 0, which nothing has
+		if s.Key == 0 {
+			return nil // also for key 0, which nothing has
 		}
-		if s.CA == ca && s.RD == rd {
+		if s.Key == key {
 			return &s.Owner4
 		}
 	}
@@ -272,21 +272,22 @@ func findAll4(t *table[slot4], rd uint32, cas []uint32, entries []unseen.Ref[Ent
 	entries = entries[:len(cas)]
 	if len(chunks) > cached {
 		for n, ca := range cas {
-			at, rest := bits.Mul64(mix(uint64(rd)<<32|uint64(ca), spread), uint64(len(chunks)))
+			at, rest := bits.Mul64(mix(Key4(rd, ca), spread), uint64(len(chunks)))
 			entries[n] = unseen.To(&chunks[at][rest>>(64-chunkBits)].Entry)
 		}
 		unseen.Fetch(entries, 2*unsafe.Sizeof(slot4{}))
 	}
 	for n, ca := range cas {
-		at, rest := bits.Mul64(mix(uint64(rd)<<32|uint64(ca), spread), uint64(len(chunks)))
+		key := Key4(rd, ca)
+		at, rest := bits.Mul64(mix(key, spread), uint64(len(chunks)))
 		c := chunks[at]
 		for i := rest >> (64 - chunkBits); ; i++ {
 			s := &c[i%chunkSlots]
-			if s.RD == 0 {
+			if s.Key == 0 {
 				entries[n] = 0
 				break
 			}
-			if s.CA == ca && s.RD == rd {
+			if s.Key == key {
 				entries[n] = unseen.To(&s.Entry)
 				break
 			}

@@ -38,7 +38,7 @@ func TestChunkLoad(t *testing.T) {
 	for _, n := range []int{0, 1, 2, 3, 10, crowded, crowded + 1, 3000, 30_000} {
 		all := make([]edit[slot4], n)
 		for i, k := range r.Perm(n) {
-			all[i].slot.RD, all[i].slot.CA = 1, uint32(k)
+			all[i].slot.Key = Key4(1, uint32(k))
 		}
 		one := newTable[slot4](0, golden)
 		for i := range min(n, 2000) {
@@ -71,8 +71,8 @@ func TestChunkLoad(t *testing.T) {
 			left -= k
 			check(&tab, left)
 			for _, e := range all[:min(len(all), 100)] {
-				if find4(&tab, 1, e.slot.CA) == nil {
-					t.Fatalf("%#x is gone with others", e.slot.CA)
+				if find4(&tab, e.slot.Key) == nil {
+					t.Fatalf("%#x is gone with others", e.slot.Key)
 				}
 			}
 		}
@@ -90,7 +90,7 @@ func TestLookupAll(t *testing.T) {
 	for _, n := range []int{0, 1, 5000, 2 * cached * roomy} {
 		f := &FIB{table4: newTable[slot4](n, golden)}
 		for i := range n {
-			f.table4.build(slot4{Owner4{1 + uint32(i%3), uint32(i / 3), Entry{Dest: uint32(i)}}})
+			f.table4.build(slot4{Owner4{Key4(1+uint32(i%3), uint32(i/3)), Entry{Dest: uint32(i)}}})
 		}
 		if fetched := len(f.table4.chunks) > cached; fetched != (n > 5000) {
 			t.Fatalf("%d entries in %d chunks", n, len(f.table4.chunks))
@@ -123,13 +123,13 @@ func TestLookupAll(t *testing.T) {
 func TestChosenAddresses(t *testing.T) {
 	var all []edit[slot4]
 	for i := range 50_000 {
-		all = append(all, edit[slot4]{slot: slot4{Owner4{RD: 1, CA: uint32(i)}}})
+		all = append(all, edit[slot4]{slot: slot4{Owner4{Key: Key4(1, uint32(i))}}})
 	}
 	tab := newTable[slot4](0, golden).with(all, nil)
 	n := len(tab.chunks)
 	var chosen []edit[slot4]
 	for i := uint32(0); len(chosen) < 2000; i++ {
-		e := edit[slot4]{slot: slot4{Owner4{RD: 2, CA: i}}}
+		e := edit[slot4]{slot: slot4{Owner4{Key: Key4(2, i)}}}
 		if at, _ := tab.home(&e.slot); at == 0 {
 			chosen = append(chosen, e)
 		}
@@ -139,7 +139,7 @@ func TestChosenAddresses(t *testing.T) {
 		t.Fatalf("%d entries in %d chunks, the largest %d; there were %d", tab.all, len(tab.chunks), slices.Max(tab.used), n)
 	}
 	for i := range uint32(50_000) {
-		if find4(&tab, 1, i) == nil {
+		if find4(&tab, Key4(1, i)) == nil {
 			t.Fatalf("entry %d is gone", i)
 		}
 	}
@@ -216,7 +216,7 @@ func TestProbes(t *testing.T) {
 	} {
 		edits := make([]edit[slot4], n)
 		for i := range edits {
-			edits[i].slot.RD, edits[i].slot.CA = key(i)
+			edits[i].slot.Key = Key4(key(i))
 		}
 		checkProbes(t, "IPv4, "+name, edits)
 	}

@@ -572,7 +572,7 @@ func shared(f *FIB, pa netip.Addr) uint16 {
 func owner(f *FIB, pa netip.Addr) (rd uint32, ca netip.Addr, e *Entry) {
 	if pa.Is4() {
 		if o := f.Owner4(host4(pa)); o != nil {
-			return o.RD, addr4(o.CA), &o.Entry
+			return o.RD(), addr4(o.CA()), &o.Entry
 		}
 	} else {
 		b := pa.As16()

@@ -98,7 +98,7 @@ func content(f *FIB) []string {
 	}
 	n := 0
 	for s := range f.table4.slots() {
-		entry(s.RD, addr4(s.CA), &s.Entry)
+		entry(s.RD(), addr4(s.CA()), &s.Entry)
 		n++
 	}
 	for s := range f.table6.slots() {

@@ -43,11 +43,11 @@ func straightIn(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) bool {
 	}
 	frame := (*packet.Plain4)(front[:])
 	from := f.Owner4(frame.SrcU32())
-	if from == nil || from.RD != to.RD || from.VSID != to.VSID || from.Flags&fib.LocalVM != 0 ||
+	if from == nil || from.RD() != to.RD() || from.VSID != to.VSID || from.Flags&fib.LocalVM != 0 ||
 		local(f, a, &to.Entry) != count.Kept {
 		return false
 	}
-	addrs := uint64(bits.ReverseBytes32(from.CA)) | uint64(bits.ReverseBytes32(to.CA))<<32
+	addrs := uint64(bits.ReverseBytes32(from.CA())) | uint64(bits.ReverseBytes32(to.CA()))<<32
 	if !frame.Readdress(int(l.End), addrs) {
 		return false
 	}
@@ -63,18 +63,18 @@ func ingress4(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival, events *count.Events) co
 	if from == nil {
 		return fabric4(f, m, a, to, events)
 	}
-	if from.RD != to.RD || from.Flags&fib.LocalVM != 0 {
+	if from.RD() != to.RD() || from.Flags&fib.LocalVM != 0 {
 		return count.RewriteSource
 	}
 	if reason := local(f, a, &to.Entry); reason != count.Kept {
 		return reason
 	}
-	if !packet.Readdress4(frame, l, from.CA, to.CA) {
+	if !packet.Readdress4(frame, l, from.CA(), to.CA()) {
 		return count.ShortFragment // R13
 	}
 	mac := from.MAC
 	if from.VSID != to.VSID {
-		mac = routerOf(f, to.VSID, packet.Addr4(to.CA)).MAC
+		mac = routerOf(f, to.VSID, packet.Addr4(to.CA())).MAC
 	}
 	deliver(m, l, to.MAC, mac)
 	return count.Kept
@@ -102,8 +102,8 @@ func fabric4(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival, to *fib.Owner4, events *c
 	}
 	src, dst, ok := packet.Quoted4(frame, l)
 	far := f.Owner4(dst)
-	router := routerOf(f, to.VSID, packet.Addr4(to.CA))
-	if !ok || src != packet.IPv4(frame[l.L3:]).DstU32() || far == nil || far.RD != to.RD || !router.CA.Is4() ||
+	router := routerOf(f, to.VSID, packet.Addr4(to.CA()))
+	if !ok || src != packet.IPv4(frame[l.L3:]).DstU32() || far == nil || far.RD() != to.RD() || !router.CA.Is4() ||
 		packet.ICMPv4(frame[l.L4:]).Type() == packet.ICMPv4Redirect { // which names a router of the fabric
 		a.Kind = fib.ToPA
 		return count.Kept
@@ -112,7 +112,7 @@ func fabric4(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival, to *fib.Owner4, events *c
 		return reason
 	}
 	ca := router.CA.As4()
-	packet.ReaddressError4(frame, l, binary.BigEndian.Uint32(ca[:]), to.CA, far.CA)
+	packet.ReaddressError4(frame, l, binary.BigEndian.Uint32(ca[:]), to.CA(), far.CA())
 	events[count.FabricError]++
 	deliver(m, l, to.MAC, router.MAC)
 	return count.Kept
