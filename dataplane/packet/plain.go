@@ -68,45 +68,52 @@ func move(to, from *MAC) {
 func (b *Plain4) Verify() bool {
 	sum, carry := bits.Add64(binary.LittleEndian.Uint64(b[EthernetLen:]), binary.LittleEndian.Uint64(b[EthernetLen+8:]), 0)
 	sum, carry = bits.Add64(sum, uint64(binary.LittleEndian.Uint32(b[EthernetLen+16:])), carry)
-	return (sum+carry)%0xffff == 0 // as 2^16 is 1 then, it is the sum of all words; and it is not 0
+	sum, _ = bits.Add64(sum, 0, carry)
+	return sum%0xffff == 0 // as 2^16 is 1 then, it is the sum of all words; and it is not 0
 }
 
-// Readdress is Readdress4, for what has nothing more than one checksum to mend and no
-// packet in it; for all else it reports false and changes nothing. End is what that is,
-// addrs the new source and destination address as Addrs reads them.
-func (b *Plain4) Readdress(end int, addrs uint64) bool {
+// Readdress is Readdress4, for TCP and UDP; for all else it reports false and changes
+// nothing. The transport's shortest header must lie in the packet, as End sees to. addrs
+// are the new source and destination address as Addrs reads them.
+func (b *Plain4) Readdress(addrs uint64) bool {
+	const l4 = EthernetLen + IPv4Len
 	proto := b.Proto()
-	at := int(sumAt[proto])
-	if at == 0 || proto == ProtoICMPv6 || at > tcpChecksum || EthernetLen+IPv4Len+at+2 > end {
+	if proto != ProtoUDP && proto != ProtoTCP {
 		return false
 	}
-	was := ^b.Addrs()
-	delta := was>>32 + was&0xffffffff + addrs>>32 + addrs&0xffffffff
-	delta = uint64(fold(delta)) // of words as the machine reads them: so are the checksums (RFC 1071 2(B))
+	delta := change(b.Addrs(), addrs)
 	binary.LittleEndian.PutUint64(b[EthernetLen+ip4Src:], addrs)
-	header := b[EthernetLen+ip4Checksum:][:2]
-	binary.LittleEndian.PutUint16(header, mended(binary.LittleEndian.Uint16(header), delta))
-	transport := b[EthernetLen+IPv4Len+at:][:2]
-	sum := binary.LittleEndian.Uint16(transport)
-	if proto == ProtoUDP || proto == ProtoUDPLite { // R10
-		if sum == 0 {
-			return true
-		}
+	header := binary.LittleEndian.Uint16(b[EthernetLen+ip4Checksum:])
+	binary.LittleEndian.PutUint16(b[EthernetLen+ip4Checksum:], mended(header, delta))
+	if proto == ProtoTCP {
+		sum := binary.LittleEndian.Uint16(b[l4+tcpChecksum:])
+		binary.LittleEndian.PutUint16(b[l4+tcpChecksum:], mended(sum, delta))
+		return true
+	}
+	if sum := binary.LittleEndian.Uint16(b[l4+udpChecksum:]); sum != 0 { // R10
 		if sum = mended(sum, delta); sum == 0 {
 			sum = 0xffff
 		}
-	} else {
-		sum = mended(sum, delta)
+		binary.LittleEndian.PutUint16(b[l4+udpChecksum:], sum)
 	}
-	binary.LittleEndian.PutUint16(transport, sum)
 	return true
 }
 
-// mended is a checksum after what it covers changed by delta, which is below 2^16 (RFC
-// 1624 equation 3).
-func mended(sum uint16, delta uint64) uint16 {
-	x := uint64(^sum) + delta
-	return ^uint16(x + x>>16)
+// change is what the sum over addresses changes by when others take their place: of
+// words as the machine reads them, and so are the checksums (RFC 1071 2(B)).
+func change(was, is uint64) uint32 {
+	sum, carry := bits.Add64(^was, is, 0)
+	sum, _ = bits.Add64(sum, 0, carry)
+	half := uint32((sum + bits.RotateLeft64(sum, 32)) >> 32) // both halves, and the carry of their sum
+	return (half + bits.RotateLeft32(half, 16)) >> 16
+}
+
+// mended is a checksum after what it covers changed by delta, which is below 2^16: one's
+// complement subtraction, where what was borrowed is taken off at the other end. That is
+// RFC 1624 equation 3, ^(^sum + delta), to the bit.
+func mended(sum uint16, delta uint32) uint16 {
+	x := uint32(sum) - delta
+	return uint16(x + x>>16)
 }
 
 // Addrs is the source and destination address, the former in the lower half, each with

@@ -255,3 +255,52 @@ func FuzzReaddress(f *testing.F) {
 		}
 	})
 }
+
+// What changes words at once changes what Readdress4 does, to the last bit: whatever
+// the addresses and checksums, of which many are made to carry.
+func TestPlain4Readdress(t *testing.T) {
+	r := random(t)
+	carrying := func() uint32 { // halves of it are often 0 or 0xffff
+		x := r.Uint32()
+		for _, half := range []uint32{0xffff, 0xffff0000} {
+			switch r.IntN(3) {
+			case 0:
+				x |= half
+			case 1:
+				x &^= half
+			}
+		}
+		return x
+	}
+	for range 200_000 {
+		var a [EthernetLen + IPv4Len + TCPLen]byte
+		binary.BigEndian.PutUint16(a[ethType:], EtherTypeIPv4)
+		ip := IPv4(a[EthernetLen:])
+		ip[0], ip[ip4Protocol] = 0x45, []uint8{ProtoTCP, ProtoUDP, ProtoUDP, ProtoDCCP, ProtoICMP}[r.IntN(5)]
+		binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
+		ip.SetChecksum(uint16(carrying()))
+		binary.BigEndian.PutUint32(ip[ip4Src:], carrying())
+		binary.BigEndian.PutUint32(ip[ip4Dst:], carrying())
+		for _, at := range []int{udpChecksum, tcpChecksum} {
+			binary.BigEndian.PutUint16(ip[IPv4Len+at:], uint16(carrying()))
+		}
+		was, b := a, a
+		src, dst := carrying(), carrying()
+		addrs := a4(src)
+		more := a4(dst)
+		done := (*Plain4)(b[:]).Readdress(uint64(binary.LittleEndian.Uint32(addrs[:])) | uint64(binary.LittleEndian.Uint32(more[:]))<<32)
+		if done != (ip.Protocol() == ProtoTCP || ip.Protocol() == ProtoUDP) {
+			t.Fatalf("%x: %v", was, done)
+		}
+		if !done {
+			if b != was {
+				t.Fatalf("refused, and changed from %x to %x", was, b)
+			}
+			continue
+		}
+		var l Layout
+		if Parse(a[:], &l) != OK || !Readdress4(a[:], &l, src, dst) || a != b {
+			t.Fatalf("%x became\n%x, the slow way\n%x", was, b, a)
+		}
+	}
+}

@@ -33,7 +33,7 @@ func straightOut(m *mbuf.Mbuf, h *fib.Hop) bool {
 		return false
 	}
 	frame := (*packet.Plain4)(front[:])
-	if !frame.Readdress(int(l.End), h.Addrs4()) {
+	if !frame.Readdress(h.Addrs4()) {
 		return false
 	}
 	*(*[packet.EthernetLen]byte)(front[:]) = *(*[packet.EthernetLen]byte)(a.Header[:])

@@ -48,7 +48,7 @@ func straightIn(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) bool {
 		return false
 	}
 	addrs := uint64(bits.ReverseBytes32(from.CA())) | uint64(bits.ReverseBytes32(to.CA()))<<32
-	if !frame.Readdress(int(l.End), addrs) {
+	if !frame.Readdress(addrs) {
 		return false
 	}
 	m.Cut(0, l.End)
