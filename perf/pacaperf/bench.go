@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -18,6 +20,7 @@ type part struct {
 	name    string
 	about   string
 	takes   func(*bench) time.Duration // about; for the time left
+	memory  func(*bench) int           // of huge pages, in MiB, at most
 	measure func(context.Context, *bench) ([]Row, error)
 }
 
@@ -34,9 +37,10 @@ type bench struct {
 	rounds    int // 0: what the part says
 	window    time.Duration
 	quick     bool
-	cores     []int // that may forward, in order of use
-	free      int   // MiB of memory at the start
-	records   int   // of scale
+	pages     string // "": what the scenario says, and huge ones for other parts
+	cores     []int  // that may forward, in order of use
+	free      int    // MiB of memory at the start
+	records   int    // of scale
 
 	dir string // scratch; gone at the end
 	log io.Writer
@@ -48,24 +52,54 @@ type bench struct {
 // warmUp is how long a program forwards before it is measured.
 const warmUp = 500 * time.Millisecond
 
-// measure measures parts one after the other.
-func (b *bench) measure(ctx context.Context, parts []part) (*Report, error) {
+// measure measures parts one after the other, on huge pages that it borrows. One that
+// fails does not keep others from being measured.
+func (b *bench) measure(ctx context.Context, parts []part) (_ *Report, err error) {
 	report := &Report{Machine: thisMachine(b.pacad), Command: b.command, Date: time.Now().UTC().Truncate(time.Second)}
+	most := 0
 	for _, p := range parts {
 		b.total += p.takes(b)
+		most = max(most, p.memory(b))
 	}
+	if b.pages != ordinary {
+		giveBack, err := reserve(hugeFolder, most)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, giveBack()) }()
+	}
+	fmt.Fprintf(b.log, "measuring takes about %s\n", b.total.Round(time.Second))
 	b.begun = time.Now()
 	before := time.Duration(0)
 	for _, p := range parts {
 		rows, err := p.measure(ctx, b)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", p.name, err)
+			fmt.Fprintf(b.log, "%s: failed: %v\n", p.name, err)
+			report.Failed = append(report.Failed, Failure{p.name, firstLine(err.Error())})
+		}
+		for i := range rows {
+			if b.pages == ordinary && rows[i].Params == nil {
+				rows[i].onOrdinary()
+			}
 		}
 		report.Rows = append(report.Rows, rows...)
 		before += p.takes(b)
 		b.done = before
+		if err := b.forget(); err != nil {
+			return nil, err
+		}
 	}
 	return report, nil
+}
+
+// plain is plainParams on the pages of this run.
+func (b *bench) plain() Params {
+	p := plainParams
+	p.Pages = cmp.Or(b.pages, p.Pages)
+	return p
 }
 
 // tell says what was found, and how long the rest will take: what has just been

@@ -20,14 +20,15 @@ import (
 	"connectrpc.com/connect"
 )
 
-const bulkRounds = 5
+const bulkRounds = 3
 
 // Bulk data of TCP: frames as large as IP has them, of whole segments.
 const (
-	segment  = 1500 - 20 - 32 // bytes of payload: a timestamp is in the header
-	segments = 45
-	flight   = 512 << 10 // bytes that are on their way: what rings hold of segments
-	bulkRing = 1024
+	segment    = 1500 - 20 - 32 // bytes of payload: a timestamp is in the header
+	segments   = 45
+	flight     = 512 << 10 // bytes that are on their way: what rings hold of segments
+	bulkRing   = 1024
+	bulkMemory = 512 // MiB of each program
 )
 
 // bulkWay is one way from one VM to the other.
@@ -93,7 +94,7 @@ func bulk(ctx context.Context, b *bench) ([]Row, error) {
 			}
 		}
 	}
-	return rows.rows, b.forget()
+	return rows.rows, nil
 }
 
 // takes is about how long it takes to measure this way once.
@@ -126,7 +127,7 @@ func (w bulkWay) measure(ctx context.Context, b *bench) (_ *probe.BulkResult, er
 	}
 	out, back := filepath.Join(dir, "vm1"), filepath.Join(dir, "wire")
 	if w.mode == "" {
-		j := job{Params: plainParams, b: b, forwards: forwards, control: control, buffers: spare}
+		j := job{Params: b.plain(), b: b, forwards: forwards, control: control, buffers: spare}
 		r, err := startSwitch(ctx, j)
 		if err != nil {
 			return nil, err
@@ -153,7 +154,7 @@ func (w bulkWay) measure(ctx context.Context, b *bench) (_ *probe.BulkResult, er
 		return fmt.Sprintf("vdev:net_virtio_user%d,path=%s,queue_size=%d,server=%d", i, path, bulkRing, server)
 	}
 	p, err := startProbe(ctx, probe.Setup{
-		EAL:  []string{"--no-huge", "-m", "512", "--no-shconf", "--no-pci", "--no-telemetry"},
+		EAL:  eal(b.plain().Pages, bulkMemory),
 		Core: control, Out: card(0, out), Back: card(1, back), Ring: bulkRing, Offload: true, GiveWay: true,
 	})
 	if err != nil {
@@ -215,8 +216,8 @@ func (w bulkWay) host(ctx context.Context, b *bench, number int, dir string, cor
 name = "host%d"
 duplicate_detection = false
 [eal]
-memory = "512MiB"
-hugepages = "none"
+memory = "%dMiB"
+hugepages = %q
 [workers]
 cores = [%d]
 idle = %q
@@ -246,7 +247,7 @@ address = %q
 mac = %q
 [policy]
 store = "memory"
-`, number, core, idle, vsid, here.mac, dir, number, w.tso, uplink, here.pa4, here.pa4.Next(), here.pa4.Next(), macGateway)
+`, number, bulkMemory, hostPages(b.plain().Pages), core, idle, vsid, here.mac, dir, number, w.tso, uplink, here.pa4, here.pa4.Next(), here.pa4.Next(), macGateway)
 	d, err := start(ctx, b, file)
 	if err != nil {
 		return nil, err

@@ -42,15 +42,17 @@ func (s *scenario) check(ctx context.Context, b *bench, points []Params, program
 func checkTakes(p Params, prog program) time.Duration { return prog.takes(p) + 100*time.Millisecond }
 
 // checks calls f for every program once for all points that differ only in how many
-// and how large the frames are.
+// and how large the frames are, and in pages.
 func checks(points []Params, programs []program, f func(Params, program) error) error {
 	checked := map[sample]bool{}
 	return each(points, programs, func(p Params, prog program) error {
 		p.Flows, p.Records, p.Cores, p.Queues, p.Frame, p.Bytes = checkedFlows, checkedFlows, 1, 0, "", 0
-		if checked[sample{p, prog.name()}] {
+		key := sample{p, prog.name()}
+		key.Pages = ""
+		if checked[key] {
 			return nil
 		}
-		checked[sample{p, prog.name()}] = true
+		checked[key] = true
 		return f(p, prog)
 	})
 }

@@ -60,11 +60,11 @@ func churn(ctx context.Context, b *bench) ([]Row, error) {
 		rates[i].compare("pacad", "pacad, at rest", nil)
 		rows = append(rows, rates[i], changes[i], drops[i])
 	}
-	return rows, b.forget()
+	return rows, nil
 }
 
 func churnRound(ctx context.Context, b *bench, rest *Row, rates, changes, drops []Row) (err error) {
-	p := plainParams
+	p := b.plain()
 	j, err := b.job(ctx, p)
 	if err != nil {
 		return err

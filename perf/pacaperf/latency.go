@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -57,7 +58,7 @@ func latency(ctx context.Context, b *bench) ([]Row, error) {
 		}
 		r.compare(r.Series[0].Name, r.Series[1].Name, goal)
 	}
-	return rows.rows, b.forget()
+	return rows.rows, nil
 }
 
 func latencyRound(ctx context.Context, b *bench, p program, rows *rowSet, noDrop *float64) (err error) {
@@ -106,7 +107,7 @@ func latencyPanels(r *Report) (panels []panel) {
 		p := panel{title: fmt.Sprintf("On their way at %d %% of pacad's rate without loss: microseconds", load), xlabel: "of all packets"}
 		for _, q := range quantiles[:len(quantiles)-1] {
 			for _, row := range r.Rows {
-				if row.Scenario != "latency" || row.What != fmt.Sprintf("%s at %d %%", q.name, load) {
+				if row.Scenario != "latency" || strings.TrimSuffix(row.What, ", "+onOrdinary) != fmt.Sprintf("%s at %d %%", q.name, load) {
 					continue
 				}
 				for _, s := range row.Series {

@@ -27,6 +27,16 @@ type loop struct {
 // ringBits is the size of all rings, as a power of two: what a network card can have.
 const ringBits = 12
 
+const (
+	loopBuffers = 4 << ringBits // more than without
+	probeMemory = 256           // MiB
+)
+
+// loopMemory is what both programs have on huge pages, in MiB.
+func loopMemory(b *bench) int {
+	return job{Params: plainParams, buffers: plainParams.buffers() + loopBuffers}.memory() + probeMemory
+}
+
 // openLoop starts a program between two ports, and a probe. The job lacks only
 // devices.
 func openLoop(ctx context.Context, p program, j job) (_ *loop, err error) {
@@ -38,14 +48,14 @@ func openLoop(ctx context.Context, p program, j job) (_ *loop, err error) {
 		return fmt.Sprintf("net_memif%d,role=%s,socket=%s/%d,socket-abstract=no,rsize=%d", i, role, dir, i, ringBits)
 	}
 	j.in, j.out = device(0, "server"), device(1, "server")
-	j.buffers += 4 << ringBits
+	j.buffers += loopBuffers
 	j.mtu = 1500 // is what memif has
 	l := new(loop)
 	if l.run, err = p.start(ctx, j); err != nil {
 		return nil, err
 	}
 	if l.probe, err = startProbe(ctx, probe.Setup{
-		EAL:  []string{"--no-huge", "-m", "256", "--no-shconf", "--no-pci", "--no-telemetry"},
+		EAL:  eal(j.Pages, probeMemory),
 		Core: j.control, Out: "vdev:" + device(0, "client"), Back: "vdev:" + device(1, "client"), Ring: 1 << ringBits, GiveWay: true,
 	}); err != nil {
 		return nil, errors.Join(err, l.run.stop())

@@ -35,7 +35,7 @@ func loss(ctx context.Context, b *bench) ([]Row, error) {
 			return nil, err
 		}
 	}
-	return rows.rows, b.forget()
+	return rows.rows, nil
 }
 
 func lossRound(ctx context.Context, b *bench, rows *rowSet) (err error) {
@@ -85,7 +85,7 @@ func lossRound(ctx context.Context, b *bench, rows *rowSet) (err error) {
 // openChurnLoop closes the loop through a program, the plain traffic in it; pacad with
 // more records, to be changed.
 func openChurnLoop(ctx context.Context, b *bench, p program) (*loop, *daemon, error) {
-	j, err := b.bareJob(plainParams)
+	j, err := b.bareJob(b.plain())
 	if err != nil {
 		return nil, nil, err
 	}

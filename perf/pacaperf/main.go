@@ -17,6 +17,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -29,12 +30,14 @@ import (
 
 // parts are what is measured besides scenarios.
 var parts = []part{
-	{name: "churn", about: "forwarding while policy changes", takes: churnTakes, measure: churn},
-	{name: "scale", about: "a million lookup records, or -records: time and memory", takes: scaleTakes, measure: scale},
-	{name: "latency", about: "how long packets are on their way, beside testpmd", takes: latencyTakes, measure: latency},
-	{name: "loss", about: "packets lost in a minute of policy changing", takes: lossTakes, measure: loss},
-	{name: "bulk", about: "bytes of TCP from VMs that leave cutting to others, beside OVS-DPDK", takes: bulkTakes, measure: bulk},
+	{name: "churn", about: "forwarding while policy changes", takes: churnTakes, memory: plainMemory, measure: churn},
+	{name: "scale", about: "a million lookup records, or -records: time and memory", takes: scaleTakes, memory: plainMemory, measure: scale},
+	{name: "latency", about: "how long packets are on their way, beside testpmd", takes: latencyTakes, memory: loopMemory, measure: latency},
+	{name: "loss", about: "packets lost in a minute of policy changing", takes: lossTakes, memory: loopMemory, measure: loss},
+	{name: "bulk", about: "bytes of TCP from VMs that leave cutting to others, beside OVS-DPDK", takes: bulkTakes, memory: func(*bench) int { return 3 * bulkMemory }, measure: bulk},
 }
+
+func plainMemory(*bench) int { return plainParams.memory() }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -65,11 +68,11 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		return b.show(report)
+		return b.show(os.Stdout, report)
 	case command == "compare" || command == "show":
 		return errors.New("usage: compare OLD.json NEW.json; show REPORT.json")
 	}
-	all, err := readScenarios(b.scenarios, b.quick)
+	all, err := readScenarios(b.scenarios, b.quick, b.pages)
 	if err != nil {
 		return err
 	}
@@ -92,17 +95,21 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return b.show(report)
+	return b.show(os.Stdout, report)
 }
 
-// show prints a report, and saves it.
-func (b *bench) show(r *Report) error {
+// show prints a report, and saves it. What has failed is an error.
+func (b *bench) show(w io.Writer, r *Report) error {
 	if b.out != "" {
 		if err := save(b.out, r); err != nil {
 			return err
 		}
 	}
-	return writeTable(os.Stdout, r)
+	err := writeTable(w, r)
+	for _, f := range r.Failed {
+		err = errors.Join(err, fmt.Errorf("%s has failed: %s", f.Scenario, f.Error))
+	}
+	return err
 }
 
 // parseFlags makes a bench of the command line; what is left are names.
@@ -117,6 +124,12 @@ func parseFlags(args []string) (*bench, []string, error) {
 	f.DurationVar(&b.window, "window", 2*time.Second, "length of one measurement")
 	f.IntVar(&b.records, "records", 1_000_000, "lookup records of scale, at most 8,000,000")
 	f.BoolVar(&b.quick, "quick", false, "a first impression: one round of one second, of sweeps the ends")
+	f.Func("pages", "of all memory, 2M or 4K, instead of what scenarios say", func(s string) error {
+		if b.pages = s; s != huge && s != ordinary {
+			return fmt.Errorf("%q is none of %s, %s", s, huge, ordinary)
+		}
+		return nil
+	})
 	f.Func("cores", "cores that may forward, in order of use (default: all, the first one last)", func(s string) (err error) {
 		b.cores, err = parseCores(s)
 		return err

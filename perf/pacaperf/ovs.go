@@ -103,6 +103,10 @@ func (r *ovsRun) startDatabase(ctx context.Context) error {
 }
 
 func (r *ovsRun) startSwitch(ctx context.Context, j job) error {
+	extra := strings.Join(eal(j.Pages, j.memory()), " ")
+	if j.Pages == ordinary {
+		extra = "--legacy-mem " + extra // else it adds --in-memory, which contradicts --no-huge
+	}
 	mask := 0
 	for _, core := range j.forwards {
 		mask |= 1 << core
@@ -111,8 +115,7 @@ func (r *ovsRun) startSwitch(ctx context.Context, j job) error {
 		fmt.Sprintf("other_config:pmd-cpu-mask=0x%x", mask), fmt.Sprintf("other_config:dpdk-lcore-mask=0x%x", 1<<j.control),
 		// A pool to each port, of about as many buffers as the others have.
 		"other_config:per-port-memory=true",
-		// Ordinary pages. It adds --in-memory to what does not say --legacy-mem, and the two contradict.
-		fmt.Sprintf("other_config:dpdk-extra=%q", fmt.Sprintf("--legacy-mem --no-huge -m %d --no-pci --no-telemetry --no-shconf", j.memory()))}
+		fmt.Sprintf("other_config:dpdk-extra=%q", extra)}
 	for _, args := range [][]string{{"--no-wait", "init"}, append([]string{"--no-wait"}, set...)} {
 		if _, err := r.run(ctx, r.vsctl(args...)...); err != nil {
 			return err

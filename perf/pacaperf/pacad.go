@@ -107,8 +107,7 @@ func (d *daemon) sent(ctx context.Context) (uint64, error) {
 	return port.GetTxPackets(), err
 }
 
-// hostFile is a host with a VM that speaks, or hears. Memory is ordinary, as that of
-// all others is.
+// hostFile is a host with a VM that speaks, or hears.
 func hostFile(j job) string {
 	cores := strings.ReplaceAll(fmt.Sprint(j.forwards), " ", ", ")
 	vmDevice, uplinkDevice := j.in, j.out
@@ -128,7 +127,7 @@ duplicate_detection = false
 [eal]
 memory = "%dMiB"
 buffers = %d
-hugepages = "none"
+hugepages = %q
 [workers]
 cores = %s
 idle = "poll"
@@ -168,7 +167,7 @@ address = %q
 mac = %q
 [policy]
 store = "bolt:%s"
-`, j.memory(), j.buffers, cores, spread, vsid, vm.mac, vmDevice, cmp.Or(j.mtu, 1600), uplinkDevice, vm.pa4, vm.pa6, gateway4, gateway6, gateway4, macGateway, gateway6, macGateway, j.policy)
+`, j.memory(), j.buffers, hostPages(j.Pages), cores, spread, vsid, vm.mac, vmDevice, cmp.Or(j.mtu, 1600), uplinkDevice, vm.pa4, vm.pa6, gateway4, gateway6, gateway4, macGateway, gateway6, macGateway, j.policy)
 }
 
 // records are lookup records first to last, but not last, of remote VMs.

@@ -66,17 +66,27 @@ func (p *panel) curveOf(name string) *curve {
 	return &p.curves[i]
 }
 
-// peerPanels: the plain traffic of every mode and direction, from the row that has
-// the most programs.
-func peerPanels(r *Report) []panel {
-	p := panel{title: "60-byte frames, 1,024 flows, one core: million packets per second"}
+// peerPanels: the plain traffic of every mode and direction, for each kind of pages.
+func peerPanels(r *Report) (panels []panel) {
+	for _, pages := range []struct{ kind, title string }{{huge, "huge pages of 2 MiB"}, {ordinary, "ordinary pages of 4 KiB"}} {
+		p := peerPanel(r, pages.kind)
+		p.title = "60-byte frames, 1,024 flows, one core, " + pages.title + ": million packets per second"
+		if p.groups != nil {
+			panels = append(panels, p)
+		}
+	}
+	return panels
+}
+
+// peerPanel is of one kind of pages, from the rows that have the most programs.
+func peerPanel(r *Report, pages string) (p panel) {
 	best := map[string]Row{}
 	for _, row := range r.Rows {
 		if row.Params == nil {
 			continue
 		}
 		plain := plainParams
-		plain.Mode, plain.Direction = row.Params.Mode, row.Params.Direction
+		plain.Mode, plain.Direction, plain.Pages = row.Params.Mode, row.Params.Direction, pages
 		if *row.Params != plain {
 			continue
 		}
@@ -97,10 +107,7 @@ func peerPanels(r *Report) []panel {
 			}
 		}
 	}
-	if p.groups == nil {
-		return nil
-	}
-	return []panel{p}
+	return p
 }
 
 // sizePanels: one for each sweep over frame sizes. A mix has no size.
@@ -143,6 +150,9 @@ func sweepPanels(r *Report, like panel, x func(Params) float64, same func(*Param
 		p.title = s.Mode + " " + s.Direction
 		if s.Flows != plainParams.Flows {
 			p.title += ", " + counted(s.Flows, "flow")
+		}
+		if s.Pages == ordinary {
+			p.title += ", " + onOrdinary
 		}
 		p.title += ": million packets per second over " + like.title
 		for _, row := range of[s] {

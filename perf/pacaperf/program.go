@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/google/gopacket"
-
-	"paca/dataplane/port"
 )
 
 // program is what can be measured: pacad or one of those beside it.
@@ -48,18 +47,17 @@ type job struct {
 	policy   string // file of pacad's store, with the lookup records
 }
 
-// Both programs that can be told get the same: a burst as large, as many buffers,
-// with a cache as large before each core. OVS has 32, about 20,000 and 512, and
-// no setting for the first and last.
-const (
-	burst      = port.MaxBurst
-	cacheSize  = 256
-	spare      = 16 << 10 // buffers besides those that the capture is kept in
-	bufferSize = 4 << 10  // bytes: where pages are ordinary, no two are on one
-)
+// spare buffers are for each core besides those that the capture is kept in.
+const spare = 16 << 10
 
-// memory is what DPDK may take in MiB, of ordinary pages.
-func (j job) memory() int { return 512 + 9*j.buffers/8*bufferSize>>20 }
+// memory is what DPDK may take in MiB.
+func (j job) memory() int {
+	buffer := 2560 // bytes
+	if j.Pages == ordinary {
+		buffer = 4 << 10 // no two are on one page
+	}
+	return 512 + 9*j.buffers/8*buffer>>20
+}
 
 // peers are those that pacad is measured beside, in the order of plots and tables.
 func peers() []program {
@@ -87,6 +85,10 @@ func rxPcap(captures []string, forever bool) string {
 // something. The rest is somebody else's: a machine may have other things to do.
 const fairShare = 0.97
 
+// patience with a program that sends nothing: a million frames and records are read first,
+// and cores may be somebody else's.
+const patience = time.Minute
+
 // reading is one measurement.
 type reading struct {
 	pps   float64
@@ -98,21 +100,11 @@ func (r reading) disturbed() bool { return r.share < fairShare }
 // rate starts a program and measures its packets per second, once more if it was
 // disturbed, and again, and takes the least disturbed reading.
 func rate(ctx context.Context, p program, j job, window time.Duration) (best reading, err error) {
-	r, err := p.start(ctx, j)
+	r, err := steady(ctx, p, j)
 	if err != nil {
 		return best, err
 	}
-	defer func() {
-		if e := r.stop(); err == nil {
-			err = e
-		}
-	}()
-	if err := untilSending(ctx, r); err != nil {
-		return best, err
-	}
-	if err := sleep(ctx, warmUp); err != nil {
-		return best, err
-	}
+	defer func() { err = errors.Join(err, r.stop()) }()
 	for range 3 {
 		now, err := measureRate(ctx, r, j.Cores, window)
 		if err != nil {
@@ -128,17 +120,31 @@ func rate(ctx context.Context, p program, j job, window time.Duration) (best rea
 	return best, nil
 }
 
+// steady starts a program and returns once it is warm.
+func steady(ctx context.Context, p program, j job) (running, error) {
+	r, err := p.start(ctx, j)
+	if err != nil {
+		return nil, err
+	}
+	if err = untilSending(ctx, r); err == nil {
+		err = sleep(ctx, warmUp)
+	}
+	if err != nil {
+		return nil, errors.Join(err, r.stop())
+	}
+	return r, nil
+}
+
 // measureRate is packets per second in a window that begins now, of a program that
 // forwards on so many cores. A window in which it could send nothing, since others
-// had its cores, goes on.
+// had its cores, goes on, up to a minute.
 func measureRate(ctx context.Context, r running, cores int, window time.Duration) (reading, error) {
 	before, err := r.sent(ctx)
 	if err != nil {
 		return reading{}, err
 	}
-	const patience = 20 // windows
 	begin, worked := time.Now(), cpuTime(r.pid())
-	for range patience {
+	for time.Since(begin) < patience {
 		if err := sleep(ctx, window); err != nil {
 			return reading{}, err
 		}
@@ -151,7 +157,7 @@ func measureRate(ctx context.Context, r running, cores int, window time.Duration
 			return reading{float64(after-before) / took, share}, nil
 		}
 	}
-	return reading{}, fmt.Errorf("sent nothing in %s", patience*window)
+	return reading{}, fmt.Errorf("sent nothing in %s", patience)
 }
 
 // cpuTime is how long a process has been running on any core.
@@ -168,8 +174,7 @@ func cpuTime(pid int) time.Duration {
 
 // untilSending waits for a program's first packets.
 func untilSending(ctx context.Context, r running) error {
-	const limit = time.Minute // a million frames and records are read first
-	for deadline := time.Now().Add(limit); ; {
+	for deadline := time.Now().Add(patience); ; {
 		n, err := r.sent(ctx)
 		if err != nil {
 			return err
@@ -178,7 +183,7 @@ func untilSending(ctx context.Context, r running) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("has sent %d packets in %s", n, limit)
+			return fmt.Errorf("has sent %d packets in %s", n, patience)
 		}
 		if err := sleep(ctx, 10*time.Millisecond); err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -57,17 +58,34 @@ func (f *fake) pid() int    { return os.Getpid() }
 func (f *fake) stop() error { f.shut = true; return nil }
 
 func TestMeasureRate(t *testing.T) {
-	r, err := measureRate(t.Context(), &fake{}, 1, 50*time.Millisecond)
-	if err != nil || r.pps > 2000/0.05 || r.pps <= 0 {
-		t.Errorf("%+v, %v: 2000 packets in at least 50 ms", r, err)
+	synctest.Test(t, func(t *testing.T) { // whose time is exact
+		r, err := measureRate(t.Context(), &fake{}, 1, 50*time.Millisecond)
+		if err != nil || r.pps != 2000/0.05 {
+			t.Errorf("%+v, %v: 2000 packets in 50 ms", r, err)
+		}
+		begin := time.Now()
+		if _, err := measureRate(t.Context(), &fake{stuck: true}, 1, time.Millisecond); err == nil || time.Since(begin) != patience {
+			t.Errorf("a program that sends nothing: %v after %s", err, time.Since(begin))
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := measureRate(ended, &fake{}, 1, time.Hour); !errors.Is(err, context.Canceled) {
+			t.Errorf("interrupted: %v", err)
+		}
+	})
+}
+
+// What was measured before there was a choice of pages was on ordinary ones, and is not
+// taken for the same on others.
+func TestPages(t *testing.T) {
+	old := fixed()
+	for i := range old.Rows {
+		if old.Rows[i].Params != nil {
+			old.Rows[i].Params.Pages = ""
+		}
 	}
-	if _, err := measureRate(t.Context(), &fake{stuck: true}, 1, time.Millisecond); err == nil {
-		t.Error("a program that sends nothing has a rate")
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := measureRate(ended, &fake{}, 1, time.Hour); !errors.Is(err, context.Canceled) {
-		t.Errorf("interrupted: %v", err)
+	if out, err := compared(t, old, fixed()); err != nil || strings.Count(out, "4 KiB pages") != len(old.Rows) {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

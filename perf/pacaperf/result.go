@@ -15,6 +15,13 @@ type Report struct {
 	Command string    `json:"command"` // that makes such a report
 	Date    time.Time `json:"date"`
 	Rows    []Row     `json:"rows"`
+	Failed  []Failure `json:"failed,omitempty"` // what could not be measured
+}
+
+// Failure is a scenario that has no rows.
+type Failure struct {
+	Scenario string `json:"scenario"`
+	Error    string `json:"error"` // in a line
 }
 
 // Machine is what the figures hold for. What is not installed is empty.
@@ -58,6 +65,7 @@ type Params struct {
 	Queues    int     `json:"queues,omitempty"` // that frames come by; 0: one to a core
 	CA        int     `json:"ca"`               // 4 or 6
 	PA        int     `json:"pa"`
+	Pages     string  `json:"pages"` // of all memory: "2M" or "4K"
 }
 
 // Series are the samples of one program, one for each round, in order.
@@ -129,7 +137,20 @@ func readReport(path string) (*Report, error) {
 	if err := json.Unmarshal(b, r); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	if slices.ContainsFunc(r.Rows, func(row Row) bool { return row.Params != nil && row.Params.Pages == "" }) {
+		for i := range r.Rows { // from before there was a choice
+			r.Rows[i].onOrdinary()
+		}
+	}
 	return r, nil
+}
+
+// onOrdinary says that a row is of ordinary pages.
+func (r *Row) onOrdinary() {
+	r.What += ", " + onOrdinary
+	if r.Params != nil {
+		r.Params.Pages = ordinary
+	}
 }
 
 // write writes the report as JSON.

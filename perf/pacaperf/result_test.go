@@ -60,11 +60,12 @@ func TestReportFile(t *testing.T) {
 		Date:    time.Date(2026, 11, 22, 13, 0, 0, 0, time.UTC),
 		Rows: []Row{{
 			Scenario: "s", What: "w", Unit: "µs", Less: true,
-			Params: &Params{Mode: "nvgre", Frame: "60", Bytes: 60},
+			Params: &Params{Mode: "nvgre", Frame: "60", Bytes: 60, Pages: huge},
 			Series: []Series{{"pacad", []float64{1.5}}, {"testpmd mac", []float64{3}}},
 			Ratios: []Ratio{{Of: "pacad", To: "testpmd mac", Samples: []float64{0.5}, Goal: &Goal{0.6, 0.9}}},
 			Goal:   &Goal{3, 2}, Notes: []string{"n"},
 		}},
+		Failed: []Failure{{"t", "why"}},
 	}
 	path := filepath.Join(t.TempDir(), "r.json")
 	if err := want.write(path); err != nil {

@@ -18,7 +18,7 @@ func (s *scenario) here(b *bench) (points []Params, programs []program, notes []
 		}
 	}
 	for _, p := range s.points {
-		needs := job{buffers: p.buffers()}.memory() + p.Records>>10 // and a KiB for a record, at most
+		needs := p.memory() + p.Records>>10 // and a KiB for a record, at most
 		switch {
 		case p.Cores > len(b.cores):
 			note("%s: not measured on a machine of %s", counted(p.Cores, "core"), counted(len(b.cores), "core"))
@@ -41,6 +41,20 @@ func (s *scenario) here(b *bench) (points []Params, programs []program, notes []
 		}
 	}
 	return points, programs, notes
+}
+
+// memory is what a program has for such traffic, in MiB.
+func (p Params) memory() int { return job{Params: p, buffers: p.buffers()}.memory() }
+
+// memory is that of the scenario's largest point on huge pages.
+func (s *scenario) memory(b *bench) (most int) {
+	points, _, _ := s.here(b)
+	for _, p := range points {
+		if p.Pages == huge {
+			most = max(most, p.memory())
+		}
+	}
+	return most
 }
 
 // each calls f for every program that can be measured, at every point.
@@ -114,7 +128,7 @@ func (s *scenario) measure(ctx context.Context, b *bench) ([]Row, error) {
 			return nil, err
 		}
 	}
-	return s.rows(points, readings, programs, notes), b.forget()
+	return s.rows(points, readings, programs, notes), nil
 }
 
 // rows makes a row of every point.

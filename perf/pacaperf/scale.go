@@ -77,7 +77,7 @@ func scale(ctx context.Context, b *bench) ([]Row, error) {
 }
 
 func scaleOnce(ctx context.Context, b *bench) (f scaleFigures, err error) {
-	p := plainParams
+	p := b.plain()
 	j, err := b.job(ctx, p)
 	if err != nil {
 		return f, err

@@ -27,6 +27,7 @@ type scenario struct {
 	Queues    oneOrMore        `toml:"queues"` // that frames come by; 0: one to a core
 	CA        oneOrMore        `toml:"ca"`     // version of the VMs' IP
 	PA        oneOrMore        `toml:"pa"`     // and of the hosts'
+	Pages     oneOrMore        `toml:"pages"`  // of all memory: "2M", "4K"
 	Peers     []string         `toml:"peers"`
 	Rounds    int              `toml:"rounds"`
 	Goals     map[string]*Goal `toml:"goals"` // by peer: of pacad's ratio to it
@@ -65,8 +66,9 @@ func (o *oneOrMore) UnmarshalTOML(v any) error {
 	return nil
 }
 
-// readScenarios reads all files of a folder, in the order of their names.
-func readScenarios(dir string, quick bool) ([]part, error) {
+// readScenarios reads all files of a folder, in the order of their names. Pages are instead
+// of their own, if any.
+func readScenarios(dir string, quick bool, pages string) ([]part, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.toml"))
 	if err != nil {
 		return nil, err
@@ -77,21 +79,21 @@ func readScenarios(dir string, quick bool) ([]part, error) {
 	var all []part
 	var faults []error
 	for _, file := range files {
-		s, err := readScenario(file, quick)
+		s, err := readScenario(file, quick, pages)
 		faults = append(faults, err)
 		if err == nil {
-			all = append(all, part{name: s.name, about: s.About, takes: s.takes, measure: s.measure})
+			all = append(all, part{name: s.name, about: s.About, takes: s.takes, memory: s.memory, measure: s.measure})
 		}
 	}
 	return all, errors.Join(faults...)
 }
 
-// readScenario reads one file; quick leaves the ends of a sweep, and the middle of a long one. An error names
-// the file and every key that is wrong in it.
-func readScenario(file string, quick bool) (*scenario, error) {
+// readScenario reads one file; quick leaves the ends of a sweep, the middle of a long one, and
+// one kind of pages. An error names the file and every key that is wrong in it.
+func readScenario(file string, quick bool, pages string) (*scenario, error) {
 	s := &scenario{
 		name: strings.TrimSuffix(filepath.Base(file), ".toml"), Rounds: 5,
-		Frame: oneOrMore{"60"}, Flows: oneOrMore{"1024"}, Records: oneOrMore{"1024"}, Cores: oneOrMore{"1"}, Queues: oneOrMore{"0"}, CA: oneOrMore{"4"}, PA: oneOrMore{"4"},
+		Frame: oneOrMore{"60"}, Flows: oneOrMore{"1024"}, Records: oneOrMore{"1024"}, Cores: oneOrMore{"1"}, Queues: oneOrMore{"0"}, CA: oneOrMore{"4"}, PA: oneOrMore{"4"}, Pages: oneOrMore{huge},
 	}
 	meta, err := toml.DecodeFile(file, s)
 	if err != nil {
@@ -105,7 +107,11 @@ func readScenario(file string, quick bool) (*scenario, error) {
 		fault(key.String(), "there is no such key")
 	}
 	s.checkKeys(fault)
+	if pages != "" {
+		s.Pages = oneOrMore{pages}
+	}
 	if quick {
+		s.Pages = s.Pages[:1]
 		for _, o := range []*oneOrMore{&s.Frame, &s.Flows, &s.Records, &s.Cores, &s.CA, &s.PA} {
 			switch v := *o; {
 			case len(v) > 3:
@@ -147,6 +153,7 @@ func (s *scenario) checkKeys(fault func(key, format string, args ...any)) {
 	words("direction", s.Direction, "egress", "ingress")
 	words("ca", s.CA, "4", "6")
 	words("pa", s.PA, "4", "6")
+	words("pages", s.Pages, huge, ordinary)
 	numbers("frame", slices.DeleteFunc(slices.Clone(s.Frame), func(v string) bool { return v == "IMIX" }), smallest(4), 1514)
 	numbers("flows", s.Flows, 1, 1<<20)
 	numbers("records", s.Records, 1, 1<<22)
@@ -181,6 +188,7 @@ func (s *scenario) expand(fault func(key, format string, args ...any)) {
 		values oneOrMore
 		set    func(p *Params, v string, n int)
 	}{
+		{s.Pages, func(p *Params, v string, _ int) { p.Pages = v }},
 		{s.Mode, func(p *Params, v string, _ int) { p.Mode = v }},
 		{s.Direction, func(p *Params, v string, _ int) { p.Direction = v }},
 		{s.CA, func(p *Params, _ string, n int) { p.CA = n }},
@@ -273,8 +281,14 @@ func (p Params) what() string {
 	if p.CA != 4 || p.PA != 4 {
 		s = append(s, fmt.Sprintf("IPv%d in IPv%d", p.CA, p.PA))
 	}
+	if p.Pages == ordinary {
+		s = append(s, onOrdinary)
+	}
 	return strings.Join(s, ", ")
 }
+
+// onOrdinary ends the name of what was measured on such pages.
+const onOrdinary = "4 KiB pages"
 
 // counted is how many there are of a thing.
 func counted(n int, thing string) string {

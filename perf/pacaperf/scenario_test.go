@@ -20,7 +20,7 @@ func scenarioFrom(t *testing.T, text string, quick bool) (*scenario, error) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return readScenario(file, quick)
+	return readScenario(file, quick, "")
 }
 
 // Every fault names the file and the key.
@@ -42,6 +42,7 @@ func TestScenarioFaults(t *testing.T) {
 		{good + `queues = 2`, "bad.toml: queues: are more than cores"},
 		{good + `rounds = 0`, "bad.toml: rounds: 0 is no number"},
 		{good + `rounds = "many"`, `bad.toml: toml: line 5 (last key "rounds")`},
+		{good + `pages = "1G"`, `bad.toml: pages: "1G" is none of 2M, 4K`},
 		{good + `ca = 5`, `bad.toml: ca: "5" is none of 4, 6`},
 		{strings.Replace(good, "nvgre", "rewrite", 1) + `pa = 6`, "bad.toml: pa: rewrite puts PAs in the place of CAs"},
 		{good + "[goals]\n\"testpmd io\" = { hold = 1, aim = 2 }", `bad.toml: goals: "testpmd io" is none of the peers`},
@@ -63,7 +64,7 @@ func TestScenarioFaults(t *testing.T) {
 // The scenarios of the project are good, in full and in short.
 func TestScenarios(t *testing.T) {
 	for _, quick := range []bool{false, true} {
-		all, err := readScenarios("../scenarios", quick)
+		all, err := readScenarios("../scenarios", quick, "")
 		if err != nil || len(all) < 8 {
 			t.Errorf("%d scenarios, %v", len(all), err)
 		}
@@ -87,7 +88,7 @@ func TestSweep(t *testing.T) {
 	if len(s.points) != 3*2*3 {
 		t.Errorf("%d points: %v", len(s.points), names(s.points))
 	}
-	first := Params{Mode: "nvgre", Direction: "egress", Frame: "60", Bytes: 60, Flows: 1024, Records: 1024, Cores: 1, CA: 4, PA: 4}
+	first := Params{Mode: "nvgre", Direction: "egress", Frame: "60", Bytes: 60, Flows: 1024, Records: 1024, Cores: 1, CA: 4, PA: 4, Pages: huge}
 	if s.points[0] != first {
 		t.Errorf("%+v is not %+v", s.points[0], first)
 	}
@@ -98,7 +99,7 @@ func TestSweep(t *testing.T) {
 	if base := s.Self[0].base(last); base.Records != 1024 || base.Flows != 5000 || base.Cores != 2 {
 		t.Errorf("%+v", base)
 	}
-	if base, want := s.Self[1].base(last), (Params{Mode: "nvgre", Direction: "egress", Frame: "IMIX", Bytes: last.Bytes, Flows: 1024, Records: 1024, Cores: 1, CA: 4, PA: 4}); base != want {
+	if base, want := s.Self[1].base(last), (Params{Mode: "nvgre", Direction: "egress", Frame: "IMIX", Bytes: last.Bytes, Flows: 1024, Records: 1024, Cores: 1, CA: 4, PA: 4, Pages: huge}); base != want {
 		t.Errorf("%+v is not %+v", base, want)
 	}
 	if got := s.Self[1].name(); got != "1,024 flows, 1,024 records, 1 core" {
@@ -117,6 +118,12 @@ func TestSweep(t *testing.T) {
 		t.Errorf("%d points have a goal, want those with the most records", goals)
 	}
 
+	if s, err := scenarioFrom(t, good+`pages = ["2M", "4K"]`, false); err != nil || len(s.points) != 2 || s.points[1].Pages != ordinary {
+		t.Errorf("%v, %v", names(s.points), err)
+	}
+	if s, err := scenarioFrom(t, good+`pages = ["2M", "4K"]`, true); err != nil || len(s.points) != 1 {
+		t.Errorf("%v, %v", names(s.points), err)
+	}
 	if s, err = scenarioFrom(t, text, true); err != nil || len(s.points) != 3*2*2 {
 		t.Errorf("%v in short: %v", err, names(s.points))
 	}
@@ -142,6 +149,7 @@ func TestWhat(t *testing.T) {
 		func(p *Params) { p.Cores, p.Queues = 2, 1 },
 		func(p *Params) { p.CA = 6 },
 		func(p *Params) { p.PA = 6 },
+		func(p *Params) { p.Pages = ordinary },
 	} {
 		p := plainParams
 		change(&p)
@@ -199,7 +207,7 @@ func TestGrouped(t *testing.T) {
 
 // Commands that perf/README.md shows have flags and names that there are.
 func TestREADME(t *testing.T) {
-	all, err := readScenarios("../scenarios", false)
+	all, err := readScenarios("../scenarios", false, "")
 	if err != nil {
 		t.Fatal(err)
 	}

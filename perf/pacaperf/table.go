@@ -12,6 +12,12 @@ import (
 func writeTable(w io.Writer, r *Report) error {
 	var s strings.Builder
 	fmt.Fprintf(&s, "# Measured\n\n`%s`, %s.\n\n%s.\n\n%s\n", r.Command, r.Date.Format("2006-01-02 15:04 MST"), r.Machine, legend)
+	if r.Failed != nil {
+		s.WriteString("\n## Failed\n\n")
+		for _, f := range r.Failed {
+			fmt.Fprintf(&s, "- %s: %s\n", f.Scenario, f.Error)
+		}
+	}
 	writeGoals(&s, r)
 	for i, row := range r.Rows {
 		if i == 0 || r.Rows[i-1].Scenario != row.Scenario {
@@ -23,7 +29,8 @@ func writeTable(w io.Writer, r *Report) error {
 }
 
 const legend = `Figures are medians over rounds in which the programs took turns; a ratio is taken within each round. Gbit/s are of the VM's frames, from
-Ethernet header to payload: without FCS, preamble and gap, and without what a tunnel adds. Nanoseconds are of one core.`
+Ethernet header to payload: without FCS, preamble and gap, and without what a tunnel adds. Nanoseconds are of one core. The memory of all programs is
+huge pages of 2 MiB, where 4 KiB are not named.`
 
 // String is the machine in a line.
 func (m Machine) String() string {

@@ -42,10 +42,10 @@ func (t testpmd) start(ctx context.Context, j job) (running, error) {
 	}
 	n := strconv.Itoa(j.Cores)
 	// What it answers would stay in its buffer, were it not for stdbuf.
-	cmd := exec.CommandContext(ctx, "stdbuf", "-oL", "dpdk-testpmd", "--no-huge", "-m", strconv.Itoa(j.memory()), "--no-shconf", "--no-pci", "--no-telemetry",
+	cmd := exec.CommandContext(ctx, "stdbuf", append(append([]string{"-oL", "dpdk-testpmd"}, eal(j.Pages, j.memory())...),
 		"--lcores", strings.Join(lcores, ","), "--main-lcore", "0", "--vdev", j.in, "--vdev", j.out,
-		"--", "--interactive", "--forward-mode="+t.mode, "--nb-cores="+n, "--rxq="+n, "--txq="+n, "--burst="+strconv.Itoa(burst),
-		"--total-num-mbufs="+strconv.Itoa(j.buffers), "--mbcache="+strconv.Itoa(cacheSize), "--no-lsc-interrupt", "--disable-link-check", "--no-flush-rx")
+		"--", "--interactive", "--forward-mode="+t.mode, "--nb-cores="+n, "--rxq="+n, "--txq="+n, "--total-num-mbufs="+strconv.Itoa(j.buffers),
+		"--no-lsc-interrupt", "--disable-link-check", "--no-flush-rx")...)
 	commands, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
