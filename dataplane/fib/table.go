@@ -268,31 +268,40 @@ const cached = 512
 // slot a search ends at, so all of them are fetched first: a look-up among a million
 // random records takes three quarters of the time.
 func findAll4(t *table[slot4], rd uint32, cas []uint32, entries []unseen.Ref[Entry]) {
-	chunks, spread := t.chunks, t.spread
+	chunks, spread, domain := t.chunks, t.spread, Key4(rd, 0)
 	entries = entries[:len(cas)]
+	if rd == 0 { // an empty slot is like 0 in it
+		clear(entries)
+		return
+	}
 	if len(chunks) > cached {
 		for n, ca := range cas {
-			at, rest := bits.Mul64(mix(Key4(rd, ca), spread), uint64(len(chunks)))
+			at, rest := bits.Mul64(mix(domain|uint64(ca), spread), uint64(len(chunks)))
 			entries[n] = unseen.To(&chunks[at][rest>>(64-chunkBits)].Entry)
 		}
 		unseen.Fetch(entries, 2*unsafe.Sizeof(slot4{}))
 	}
 	for n, ca := range cas {
-		key := Key4(rd, ca)
+		key := domain | uint64(ca)
 		at, rest := bits.Mul64(mix(key, spread), uint64(len(chunks)))
-		c := chunks[at]
-		for i := rest >> (64 - chunkBits); ; i++ {
-			s := &c[i%chunkSlots]
-			if s.Key == 0 {
-				entries[n] = 0
-				break
-			}
-			if s.Key == key {
-				entries[n] = unseen.To(&s.Entry)
-				break
-			}
+		from := rest >> (64 - chunkBits)
+		s := &chunks[at][from]
+		e := unseen.To(&s.Entry)
+		if s.Key != key {
+			e = further(chunks[at], from, key)
+		}
+		entries[n] = e
+	}
+}
+
+// further is the end of a search that is not where it began.
+func further(c *[chunkSlots]slot4, from, key uint64) unseen.Ref[Entry] {
+	for i := from; c[i%chunkSlots].Key != 0; i++ {
+		if s := &c[i%chunkSlots]; s.Key == key {
+			return unseen.To(&s.Entry)
 		}
 	}
+	return 0
 }
 
 // slot6 is likewise.
