@@ -43,12 +43,11 @@ func Checksum(b []byte, initial uint32) uint16 {
 	return ^fold(uint64(bits.ReverseBytes16(fold(sum))) + uint64(initial))
 }
 
-// fold adds the carries of a one's complement sum back in.
+// fold adds the carries of a one's complement sum back in: to its upper half, the lower
+// one with the carry out of it.
 func fold(sum uint64) uint16 {
-	sum = sum>>32 + sum&0xffffffff
-	sum = sum>>16 + sum&0xffff
-	sum = sum>>16 + sum&0xffff
-	return uint16(sum>>16 + sum)
+	half := uint32((sum + bits.RotateLeft64(sum, 32)) >> 32)
+	return uint16((half + bits.RotateLeft32(half, 16)) >> 16)
 }
 
 // PseudoHeader4 is the sum of IPv4's pseudo-header (RFC 768): length is that of

@@ -289,17 +289,25 @@ func (w *Worker) PollOnce() bool {
 // burst counts what was received on a queue and carries it to its end, or gives it to
 // peers.
 func (w *Worker) burst(f *fib.FIB, q Queue, pkts []*mbuf.Mbuf) {
-	bytes := 0
-	for _, m := range pkts {
-		bytes += m.Len()
-	}
 	c := &w.Count.Ports[q.Port]
 	count.Add(&c.RxPackets, uint64(len(pkts)))
-	count.Add(&c.RxBytes, uint64(bytes))
+	count.Add(&c.RxBytes, uint64(total(pkts)))
 	if q.Spread != SpreadNone {
 		pkts = w.deal(f, q, pkts)
 	}
 	w.carry(f, q.Port, pkts)
+}
+
+// total is how many bytes packets are together.
+func total(pkts []*mbuf.Mbuf) int {
+	bytes, i := 0, 0
+	for ; i < len(pkts)-3; i += 4 { // the loop takes as much as what it does
+		bytes += pkts[i].Len() + pkts[i+1].Len() + pkts[i+2].Len() + pkts[i+3].Len()
+	}
+	for ; i < len(pkts); i++ {
+		bytes += pkts[i].Len()
+	}
+	return bytes
 }
 
 // carry brings packets that were already counted to their end.
@@ -379,10 +387,7 @@ func (w *Worker) transmit(to uint16) {
 	if w.uplink && len(pkts) > 1 && to != w.in && w.ways[to].uses.Has(mbuf.SendTSO) {
 		pkts = w.join(to, pkts)
 	}
-	bytes := 0
-	for _, m := range pkts {
-		bytes += m.Len()
-	}
+	bytes := total(pkts)
 	sent := w.ports[to].Tx(w.TxQueue, pkts)
 	for _, m := range pkts[sent:] {
 		bytes -= m.Len()
@@ -414,16 +419,23 @@ func (w *Worker) flush() {
 	if len(w.dead) > 0 || w.forgone {
 		w.bury()
 	}
+	if w.events != (count.Events{}) {
+		w.tell()
+	}
+	if w.punted {
+		w.punted = false
+		w.Wake()
+	}
+}
+
+// tell counts what happened to packets that came from w.in.
+func (w *Worker) tell() {
 	events := &w.Count.Ports[w.in].Events
 	for e, n := range w.events {
 		if n != 0 {
 			count.Add(&events[e], uint64(n))
 			w.events[e] = 0
 		}
-	}
-	if w.punted {
-		w.punted = false
-		w.Wake()
 	}
 }
 
