@@ -3,8 +3,10 @@ package modes_test
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"runtime"
 	"slices"
 	"sync"
@@ -604,4 +606,293 @@ func BenchmarkGiveAndTake(b *testing.B) {
 			}
 		})
 	}
+}
+
+// plugged is a port that may be closed: nobody uses it from then on.
+type plugged struct {
+	*memport.Port
+	closed, misused atomic.Bool
+}
+
+func (p *plugged) Rx(queue int, pkts []*mbuf.Mbuf) int {
+	p.misused.CompareAndSwap(false, p.closed.Load())
+	return p.Port.Rx(queue, pkts)
+}
+
+func (p *plugged) Tx(queue int, pkts []*mbuf.Mbuf) int {
+	p.misused.CompareAndSwap(false, p.closed.Load())
+	return p.Port.Tx(queue, pkts)
+}
+
+func (p *plugged) Close() error {
+	p.closed.Store(true)
+	return p.Port.Close()
+}
+
+// churn changes all that a crew's host has, as a daemon does it.
+type churn struct {
+	*crew
+	rng   *rand.Rand
+	set   *policy.Set
+	book  *policy.Book
+	c     *fib.Compiler
+	d     fib.Devices
+	known bool // next hops are
+	open  []atomic.Pointer[plugged]
+	all   []*plugged // that ever were
+}
+
+func (c *churn) resolve(port, vlan uint16, a netip.Addr) (packet.MAC, fib.AdjState) {
+	if !c.known {
+		return packet.MAC{}, fib.AdjUnresolved
+	}
+	return resolved(port, vlan, a)
+}
+
+func (c *churn) publish(changes ...policy.Change) {
+	applied, err := c.book.Apply(changes)
+	if err != nil {
+		c.t.Error(err)
+	}
+	c.fib.Store(c.c.Update(applied, c.book, c.d, c.resolve))
+}
+
+// plug opens a port at an index, or closes the one that is there.
+func (c *churn) plug(i int) {
+	name := c.set.Ports[i].Name
+	if _, there := c.d[name]; there {
+		c.d = maps.Clone(c.d)
+		delete(c.d, name)
+		c.publish()
+		worker.Settle(c.workers)
+		p := c.open[i].Load()
+		c.rewire(i, nil)
+		worker.Settle(c.workers)
+		if err := p.Close(); err != nil {
+			c.t.Error(err)
+		}
+		if sum := c.total(); i == uplink && sum.Given != sum.Taken {
+			c.t.Errorf("%d packets given to peers, %d taken, and the port that they came by is closed", sum.Given, sum.Taken)
+		}
+		return
+	}
+	m, err := memport.New(memport.Config{Pool: c.pool, MTU: 350, Queues: len(c.workers), Depth: 1024})
+	if err != nil {
+		c.t.Error(err)
+		return
+	}
+	p := &plugged{Port: m}
+	c.all = append(c.all, p)
+	c.rewire(i, p)
+	c.open[i].Store(p)
+	c.d = maps.Clone(c.d)
+	c.d[name] = fib.Device{Index: uint16(i), MAC: c.set.Ports[i].MAC}
+	c.publish()
+}
+
+// rewire gives the workers a port at an index, or takes it from them. One of them has the
+// uplink's only queue.
+func (c *churn) rewire(i int, p *plugged) {
+	receiver := c.rng.IntN(len(c.workers))
+	for n, w := range c.workers {
+		was := w.Plug.Load()
+		plug := &worker.Plug{Ports: slices.Clone(was.Ports), Poll: slices.DeleteFunc(slices.Clone(was.Poll), func(q worker.Queue) bool { return int(q.Port) == i })}
+		plug.Ports[i] = nil
+		if p != nil {
+			plug.Ports[i] = p
+			q := worker.Queue{Port: uint16(i), Queue: n}
+			switch {
+			case i != uplink:
+				plug.Poll = append(plug.Poll, q)
+			case n == receiver:
+				plug.Poll = append(plug.Poll, worker.Queue{Port: uplink, Spread: worker.SpreadFlows})
+			}
+		}
+		w.Plug.Store(plug)
+	}
+}
+
+// Ports, uplinks too, are closed and opened anew at the same index, PAs and records come
+// and go, and next hops become known and unknown, while workers run, sleep, and give
+// each other packets: every packet ends somewhere, every buffer comes back, no port is
+// used after it was closed, and flows stay in order. Run with -race.
+func TestO32EverythingChanges(t *testing.T) {
+	for _, workers := range []int{2, 4} {
+		t.Run(fmt.Sprintf("%d workers", workers), func(t *testing.T) {
+			const frames, steps, far = 40_000, 150, 64
+			set := wholePolicy()
+			second := policy.ProviderAddress{Prefix: prefix("192.168.1.99/24"), Port: "uplink"}
+			record := func(i int, pa netip.Addr) policy.LookupRecord {
+				return policy.LookupRecord{VSID: 6001, CA: netip.AddrFrom4([4]byte{10, 1, 1, byte(100 + i)}), MAC: packet.MAC{2, 9, 5: byte(i)}, PA: pa}
+			}
+			for i := range far {
+				set.LookupRecords = append(set.LookupRecords, record(i, addr(paFar)))
+			}
+			began := time.Now()
+			c := &churn{
+				crew: newCrew(t, set, workers, 1, worker.SpreadFlows, func(c *worker.Config) {
+					c.Adaptive, c.NVE, c.Now = true, true, func() time.Duration { return time.Since(began) }
+				}),
+				rng: random(t), set: set, book: fibtest.Book(t, set), c: fib.NewCompiler(), d: fibtest.Devices(set), known: true, open: make([]atomic.Pointer[plugged], nports),
+			}
+			c.fib.Store(c.c.Compile(c.book, c.d, c.resolve))
+			for i, p := range c.ports {
+				c.open[i].Store(&plugged{Port: p})
+				c.all = append(c.all, c.open[i].Load())
+				c.rewire(i, c.open[i].Load())
+			}
+			var running, changing sync.WaitGroup
+			for _, w := range c.workers {
+				running.Go(func() {
+					runtime.LockOSThread()
+					w.Run()
+				})
+			}
+			var changed atomic.Int32
+			stop := make(chan struct{})
+			changing.Go(func() {
+				here := false
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					switch c.rng.IntN(8) {
+					case 0:
+						c.plug(uplink)
+						c.plug(uplink)
+					case 1:
+						c.plug([]int{blue3, blue5, gate}[c.rng.IntN(3)])
+					case 2, 3:
+						c.known = !c.known
+						c.publish()
+					case 4:
+						verb := policy.Put
+						if here {
+							verb = policy.Delete
+						}
+						here = !here
+						c.publish(policy.Change{Verb: verb, Object: second})
+					default:
+						pa := netip.AddrFrom4([4]byte{192, 168, 2, byte(20 + c.rng.IntN(200))})
+						if c.rng.IntN(4) == 0 {
+							pa = second.Prefix.Addr()
+						}
+						c.publish(policy.Change{Verb: policy.Put, Object: record(c.rng.IntN(far), pa)})
+					}
+					changed.Add(1)
+				}
+			})
+
+			rng := random(t)
+			order := map[int]next{}
+			seq := map[int]int{}
+			arrived := 0
+			look := func() {
+				for i := range c.ports {
+					for q := range workers {
+						c.open[i].Load().Visit(q, func(f []byte) {
+							var l packet.Layout
+							if i != blue1 || packet.Parse(f, &l) != packet.OK || l.EtherType != packet.EtherTypeIPv4 || packet.IPv4(f[14:]).Src() != addr(vmBlue2.v4) {
+								return
+							}
+							arrived++
+							id, n := int(packet.UDP(f[l.L4:]).SrcPort()), int(binary.BigEndian.Uint32(f[len(f)-4:]))
+							if was, known := order[id]; known && (n <= was.seq || q != was.queue) {
+								t.Errorf("flow %d: packet %d by queue %d, after %d by queue %d", id, n, q, was.seq, was.queue)
+							}
+							order[id] = next{n, q}
+						})
+					}
+				}
+			}
+			for n := 0; n < frames || changed.Load() < steps; n++ {
+				id := 4 * rng.IntN(64) // of IPv4
+				switch q := rng.IntN(workers); rng.IntN(8) {
+				case 0:
+					c.open[blue1].Load().Inject(q, toGroup("10.1.1.11", "255.255.255.255").frame())
+				case 1:
+					c.open[blue1].Load().Inject(q, between(vmBlue1, vmBlue3, macBlue3, false).frame(), arpRequest(vmBlue1, vmBlue2.v4, packet.Broadcast))
+				case 2, 3:
+					d := between(vmBlue1, vmBlue2, macBlue2, false)
+					d.dst = record(rng.IntN(far), netip.Addr{}).CA.String()
+					c.open[blue1].Load().Inject(q, d.frame())
+				case 4:
+					c.open[uplink].Load().Inject(0, fromFabricTo(hostIP).frame(), fromFabricTo(paHere).ping())
+				default:
+					c.open[uplink].Load().Inject(0, numbered(blue1, id, seq[id]))
+					seq[id]++
+				}
+				if n%64 == 0 {
+					look()
+					runtime.Gosched()
+				}
+				if n%4096 == 0 {
+					time.Sleep(2 * time.Millisecond) // long enough to fall asleep
+				}
+			}
+			close(stop)
+			changing.Wait()
+			c.plug(uplink)
+			for _, w := range c.workers {
+				w.Stop()
+			}
+			running.Wait()
+			look()
+			for _, p := range c.all {
+				if p.misused.Load() {
+					t.Error("a port was used after it was closed")
+				}
+			}
+			sum := c.total()
+			if sum.Given == 0 || arrived == 0 || sum.Ports[blue1].Events[count.Held] == 0 || sum.Ports[uplink].Drops[count.PortDown] == 0 {
+				t.Errorf("%d given, %d arrived, %d held, %d of a port that was closed", sum.Given, arrived, sum.Ports[blue1].Events[count.Held], sum.Ports[uplink].Drops[count.PortDown])
+			}
+			t.Logf("%d changes, %d frames arrived, %d given to peers", changed.Load(), arrived, sum.Given)
+			c.balance()
+		})
+	}
+}
+
+// What was given by who settles last is carried before all have settled.
+func TestO32Settle(t *testing.T) {
+	c := newCrew(t, wholePolicy(), 2, 1, worker.SpreadFlows)
+	giver, taker := c.workers[0], c.workers[1]
+	for i := range 64 {
+		c.ports[uplink].Inject(0, numbered(blue1, i, 0))
+	}
+	settled := make(chan struct{})
+	go func() {
+		worker.Settle([]*worker.Worker{taker, giver})
+		close(settled)
+	}()
+	turns := func(w *worker.Worker) {
+		for range 10 {
+			w.PollOnce()
+			time.Sleep(time.Millisecond) // Settle looks now and then
+		}
+	}
+	turns(taker)
+	turns(giver)
+	select {
+	case <-settled:
+		t.Error("settled before what was given is taken")
+	default:
+	}
+	for done := false; !done; {
+		select {
+		case <-settled:
+			done = true
+		default:
+			taker.PollOnce()
+			giver.PollOnce()
+			runtime.Gosched()
+		}
+	}
+	if sum := c.total(); sum.Given == 0 || sum.Taken != sum.Given {
+		t.Errorf("%d given, %d taken", sum.Given, sum.Taken)
+	}
+	c.arrived(blue1)
+	c.balance()
 }

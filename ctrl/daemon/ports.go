@@ -3,8 +3,6 @@ package daemon
 import (
 	"errors"
 	"fmt"
-	"runtime"
-	"time"
 
 	"paca/conf"
 	"paca/dataplane/count"
@@ -190,20 +188,10 @@ func (h *host) plug() {
 	}
 }
 
-// settle waits until every running worker has left the FIB and the Plug behind
-// that were in force before, and then until each has carried what others had given it
-// by then.
+// settle waits until no worker uses what was in force before.
 func (h *host) settle() {
-	if !h.running {
-		return
-	}
-	for range min(2, len(h.workers)) {
-		for _, w := range h.workers {
-			for end := w.Turns() + 2; w.Turns() < end; {
-				runtime.Gosched()
-				time.Sleep(50 * time.Microsecond)
-			}
-		}
+	if h.running {
+		worker.Settle(h.workers)
 	}
 }
 

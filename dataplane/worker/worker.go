@@ -250,10 +250,21 @@ func (w *Worker) Run() {
 	w.releaseHeld()
 }
 
-// Turns counts the turns that ended. A FIB or Plug that was replaced is out of
-// use when the count has grown by two; what was given to peers before that has been
-// carried when theirs has grown by two more.
-func (w *Worker) Turns() uint64 { return w.turns.Load() }
+// Settle waits until every worker of a crew, all of which run, has left the FIB and the
+// Plug behind that were in force before, and then until each has carried what others had
+// given it by then.
+func Settle(crew []*Worker) {
+	for range min(2, len(crew)) {
+		for _, w := range crew {
+			// The turn at hand may have begun before, the next has not.
+			for end := w.turns.Load() + 2; w.turns.Load() < end; {
+				time.Sleep(settling)
+			}
+		}
+	}
+}
+
+const settling = 50 * time.Microsecond
 
 // PollOnce takes every queue's turn once, with one version of the FIB and of the
 // Plug. It reports whether there was anything to do.
