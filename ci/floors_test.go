@@ -108,6 +108,7 @@ type source struct {
 	dir, path string // relative to the root, slashes
 	test      bool
 	imports   []string
+	set       *token.FileSet
 	syntax    *ast.File
 }
 
@@ -136,7 +137,7 @@ func sources(t *testing.T) []source {
 		if err != nil {
 			return err
 		}
-		s := source{dir: filepath.ToSlash(filepath.Dir(rel)), path: rel, test: strings.HasSuffix(rel, "_test.go"), syntax: syntax}
+		s := source{dir: filepath.ToSlash(filepath.Dir(rel)), path: rel, test: strings.HasSuffix(rel, "_test.go"), set: set, syntax: syntax}
 		for _, i := range syntax.Imports {
 			p, _ := strconv.Unquote(i.Path.Value)
 			s.imports = append(s.imports, p)

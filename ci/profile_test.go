@@ -48,7 +48,15 @@ func TestProfile(t *testing.T) {
 // functions are those of paca, by the linker's names.
 func functions(t *testing.T) map[string]bool {
 	all := map[string]bool{}
-	for _, s := range sources(t) {
+	eachFunction(t, func(_ *source, _ *ast.FuncDecl, name string) { all[name] = true })
+	return all
+}
+
+// eachFunction shows each of the functions that functions lists.
+func eachFunction(t *testing.T, show func(s *source, f *ast.FuncDecl, name string)) {
+	all := sources(t)
+	for i := range all {
+		s := &all[i]
 		for _, d := range s.syntax.Decls {
 			f, ok := d.(*ast.FuncDecl)
 			if !ok || s.test {
@@ -65,8 +73,7 @@ func functions(t *testing.T) map[string]bool {
 					}
 				}
 			}
-			all["paca/"+s.dir+"."+of+f.Name.Name] = true
+			show(s, f, "paca/"+s.dir+"."+of+f.Name.Name)
 		}
 	}
-	return all
 }

@@ -7,6 +7,8 @@ import (
 	"paca/dataplane/fib"
 	"paca/dataplane/mbuf"
 	"paca/dataplane/packet"
+	"paca/dataplane/port"
+	"paca/dataplane/unseen"
 )
 
 // All NVGRE between two hosts has one pair of outer addresses, so a network card that
@@ -47,7 +49,7 @@ type belt struct {
 	to   *Worker
 	_    [48]byte
 
-	slots [BeltSize]*mbuf.Mbuf
+	slots [BeltSize]unseen.Ref[mbuf.Mbuf]
 }
 
 // put lays a packet on the belt, to be taken after publish. It reports false when there
@@ -58,7 +60,7 @@ func (b *belt) put(m *mbuf.Mbuf) bool {
 			return false
 		}
 	}
-	b.slots[b.next%BeltSize] = m
+	b.slots[b.next%BeltSize] = unseen.To(m)
 	b.next++
 	return true
 }
@@ -92,8 +94,8 @@ func Crew(workers []*Worker) {
 	}
 }
 
-// deal gives the packets of a burst that are peers' to them, and returns the others, in
-// the front of pkts.
+// deal gives the packets of a burst that are peers' to them, and returns the others, valid
+// until the next call.
 func (w *Worker) deal(f *fib.FIB, q Queue, pkts []*mbuf.Mbuf) []*mbuf.Mbuf {
 	w.in = q.Port
 	own := 0
@@ -103,7 +105,7 @@ func (w *Worker) deal(f *fib.FIB, q Queue, pkts []*mbuf.Mbuf) []*mbuf.Mbuf {
 			to = int(uint64(hash) * uint64(len(w.to)) >> 32)
 		}
 		if to == w.place {
-			pkts[own] = m
+			w.own[own] = unseen.To(m)
 			own++
 			continue
 		}
@@ -121,7 +123,7 @@ func (w *Worker) deal(f *fib.FIB, q Queue, pkts []*mbuf.Mbuf) []*mbuf.Mbuf {
 	if given > 0 {
 		count.Add(&w.Count.Given, uint64(given))
 	}
-	return pkts[:own]
+	return unseen.Pointers(w.own[:own])
 }
 
 // flowOf is a hash of the flow that a packet from an uplink belongs to, the same for
@@ -209,17 +211,13 @@ func innerFlow(m *mbuf.Mbuf, l *packet.Layout) (hash uint32, ok bool) {
 func (w *Worker) take(f *fib.FIB) bool {
 	busy := false
 	for _, b := range w.from {
-		head := b.head.Load()
-		for n := int(b.tail.Load() - head); n > 0; {
+		head, tail := b.head.Load(), b.tail.Load()
+		for head != tail {
 			busy = true
-			pkts := w.rx[:min(n, len(w.rx))]
-			for i := range pkts {
-				pkts[i] = b.slots[(head+uint32(i))%BeltSize]
-			}
-			head += uint32(len(pkts))
-			b.head.Store(head)
-			n -= len(pkts)
-			count.Add(&w.Count.Taken, uint64(len(pkts)))
+			at := head % BeltSize
+			n := min(tail-head, port.MaxBurst, BeltSize-at)
+			pkts := unseen.Pointers(b.slots[at:][:n])
+			count.Add(&w.Count.Taken, uint64(n))
 			w.fetch(pkts)
 			for len(pkts) > 0 {
 				in, same := pkts[0].Port(), 1
@@ -229,6 +227,8 @@ func (w *Worker) take(f *fib.FIB) bool {
 				w.carry(f, in, pkts[:same])
 				pkts = pkts[same:]
 			}
+			head += n
+			b.head.Store(head)
 		}
 	}
 	return busy
@@ -260,7 +260,7 @@ func (w *Worker) Release() {
 	for _, b := range w.from {
 		head := b.head.Load()
 		for ; head != b.tail.Load(); head++ {
-			m := b.slots[head%BeltSize]
+			m := b.slots[head%BeltSize].Get()
 			w.in = m.Port()
 			w.drop(m, count.WorkerQueue)
 			w.flush()

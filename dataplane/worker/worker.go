@@ -147,7 +147,8 @@ type Worker struct {
 	place   int     // in its crew
 	to      []*belt // by place, nil at its own
 	from    []*belt
-	touched byte // see fetch
+	own     [port.MaxBurst]unseen.Ref[mbuf.Mbuf] // of a burst that was dealt out
+	touched byte                                 // see fetch
 }
 
 // lane gathers the packets of a burst that take the same mode.
