@@ -66,10 +66,10 @@ fuzz: ## every fuzz target for FUZZTIME (20s) each
 
 # What QUICK=1 leaves: one round, the ends of sweeps, and nothing that takes minutes.
 PERF = $(if $(filter-out 0,$(QUICK)),-quick -out bin/results -command "make perf QUICK=1" \
-       nvgre-egress nvgre-ingress rewrite sizes records cores churn scale latency,-out perf/results -command "make perf")
+       nvgre-egress nvgre-ingress rewrite records cores churn latency profile,-out perf/results -command "make perf")
 
 perf: build ## how fast it is beside testpmd and OVS-DPDK, into perf/results, in half an hour; QUICK=1: bin/results, 3 minutes
-	@ci/deps.sh openvswitch-switch-dpdk
+	@ci/deps.sh openvswitch-switch-dpdk linux-perf
 	$(GO) build -o bin/pacaperf ./perf/pacaperf
 	$(SUDO) bin/pacaperf $(PERF)
 

@@ -34,6 +34,7 @@ var parts = []part{
 	{name: "scale", about: "a million lookup records, or -records: time and memory", takes: scaleTakes, memory: plainMemory, measure: scale},
 	{name: "latency", about: "how long packets are on their way, beside testpmd", takes: latencyTakes, memory: loopMemory, measure: latency},
 	{name: "loss", about: "packets lost in a minute of policy changing", takes: lossTakes, memory: loopMemory, measure: loss},
+	{name: "profile", about: "where a worker's time goes, by function, and what testpmd takes", takes: profileTakes, memory: plainMemory, measure: profile},
 	{name: "bulk", about: "bytes of TCP from VMs that leave cutting to others, beside OVS-DPDK", takes: bulkTakes, memory: func(*bench) int { return 3 * bulkMemory }, measure: bulk},
 }
 
@@ -178,5 +179,5 @@ func save(dir string, r *Report) error {
 	if err := errors.Join(writeTable(table, r), table.Close()); err != nil {
 		return err
 	}
-	return writePlots(dir, r)
+	return errors.Join(writePlots(dir, r), writeProfile(filepath.Join(dir, "profile.md"), r))
 }

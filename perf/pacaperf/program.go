@@ -97,16 +97,21 @@ type reading struct {
 
 func (r reading) disturbed() bool { return r.share < fairShare }
 
-// rate starts a program and measures its packets per second, once more if it was
-// disturbed, and again, and takes the least disturbed reading.
-func rate(ctx context.Context, p program, j job, window time.Duration) (best reading, err error) {
+// rate starts a program and measures its packets per second.
+func rate(ctx context.Context, p program, j job, window time.Duration) (_ reading, err error) {
 	r, err := steady(ctx, p, j)
 	if err != nil {
-		return best, err
+		return reading{}, err
 	}
 	defer func() { err = errors.Join(err, r.stop()) }()
+	return calmRate(ctx, r, j.Cores, window)
+}
+
+// calmRate is packets per second, measured once more if the program was disturbed, and
+// again: the least disturbed reading.
+func calmRate(ctx context.Context, r running, cores int, window time.Duration) (best reading, err error) {
 	for range 3 {
-		now, err := measureRate(ctx, r, j.Cores, window)
+		now, err := measureRate(ctx, r, cores, window)
 		if err != nil {
 			return best, err
 		}
@@ -143,7 +148,7 @@ func measureRate(ctx context.Context, r running, cores int, window time.Duration
 	if err != nil {
 		return reading{}, err
 	}
-	begin, worked := time.Now(), cpuTime(r.pid())
+	begin, worked := time.Now(), cpuTime(proc(r.pid()))
 	for time.Since(begin) < patience {
 		if err := sleep(ctx, window); err != nil {
 			return reading{}, err
@@ -153,16 +158,19 @@ func measureRate(ctx context.Context, r running, cores int, window time.Duration
 			return reading{}, err
 		}
 		if took := time.Since(begin).Seconds(); after > before {
-			share := (cpuTime(r.pid()) - worked).Seconds() / took / float64(cores)
+			share := (cpuTime(proc(r.pid())) - worked).Seconds() / took / float64(cores)
 			return reading{float64(after-before) / took, share}, nil
 		}
 	}
 	return reading{}, fmt.Errorf("sent nothing in %s", patience)
 }
 
-// cpuTime is how long a process has been running on any core.
-func cpuTime(pid int) time.Duration {
-	_, stat, _ := strings.Cut(read(fmt.Sprintf("/proc/%d/stat", pid)), ") ") // its name may have anything in it
+// proc is where Linux tells of a process.
+func proc(pid int) string { return fmt.Sprintf("/proc/%d", pid) }
+
+// cpuTime is how long a process has been running on any core, or a thread: its folder.
+func cpuTime(folder string) time.Duration {
+	_, stat, _ := strings.Cut(read(folder+"/stat"), ") ") // its name may have anything in it
 	fields := strings.Fields(stat)
 	if len(fields) < 13 {
 		return 0

@@ -49,6 +49,9 @@ type Row struct {
 	Goal     *Goal    `json:"goal,omitempty"`  // of the first series' median
 	Notes    []string `json:"notes,omitempty"` // what a reader must know
 
+	// Functions are where the first series' time goes, the most first.
+	Functions []Function `json:"functions,omitempty"`
+
 	// Disturbed is how many of the samples others have spoiled, by using the cores.
 	Disturbed int `json:"disturbed,omitempty"`
 }

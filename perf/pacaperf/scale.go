@@ -124,7 +124,7 @@ type footprint struct {
 }
 
 func (d *daemon) footprint() footprint {
-	status := read(fmt.Sprintf("/proc/%d/status", d.pid()))
+	status := read(proc(d.pid()) + "/status")
 	mib := func(key string) float64 {
 		kib, _ := strconv.Atoi(find(status, key+`:\s+(\d+)`))
 		return float64(kib >> 10)
