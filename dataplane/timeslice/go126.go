@@ -1,10 +1,11 @@
-//go:build go1.26 && !go1.27
+//go:build go1.26 && !go1.27 && linux && (amd64 || arm64)
 
 package timeslice
 
 import _ "unsafe" // for linkname
 
-// Known says whether this version of Go is, so that Renew has an effect.
+// Known says whether this version of Go, on such a machine, is: whether Renew has an
+// effect.
 const Known = true
 
 // Renew begins a new time slice for the calling goroutine. It takes a few

@@ -207,8 +207,8 @@ const (
 )
 
 // renewal is how many turns a worker's time slice is good for: together they must take
-// less than the runtime's 10 ms, however full the bursts are.
-const renewal = 16
+// less than the runtime's 10 ms, however full the bursts are, and the belts of 15 peers.
+const renewal = 8
 
 // Run polls until Stop, then frees what it holds, but for what peers go on giving it
 // (Release). The calling goroutine must be locked to a thread that DPDK knows.
