@@ -182,9 +182,9 @@ func (s *sample) transport(src, dst, final netip.Addr, quotes bool) (proto byte,
 		return packet.ProtoDCCP, b
 	}
 	// What has no checksum that covers addresses, or one that is not to be touched (R9).
-	names := map[byte]string{packet.ProtoSCTP: "SCTP", packet.ProtoGRE: "GRE", packet.ProtoESP: "ESP", packet.ProtoAH: "AH", 4: "IPv4 in IP", 253: "an unknown protocol",
+	names := map[byte]string{132: "SCTP", packet.ProtoGRE: "GRE", packet.ProtoESP: "ESP", packet.ProtoAH: "AH", 4: "IPv4 in IP", 253: "an unknown protocol",
 		packet.ProtoICMP: "ICMP of the other family", packet.ProtoICMPv6: "ICMP of the other family"}
-	proto = []byte{packet.ProtoSCTP, packet.ProtoGRE, packet.ProtoESP, packet.ProtoAH, 4, 253, packet.ProtoICMP}[s.IntN(7)]
+	proto = []byte{132, packet.ProtoGRE, packet.ProtoESP, packet.ProtoAH, 4, 253, packet.ProtoICMP}[s.IntN(7)]
 	if proto == packet.ProtoICMP && !s.v6 {
 		proto = packet.ProtoICMPv6
 	}

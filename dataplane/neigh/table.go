@@ -185,7 +185,7 @@ func (t *Table) Want(now time.Time, k Key, from Source) bool {
 // askable reports an address that one neighbour can have.
 func askable(a netip.Addr) bool {
 	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.Is4In6() && a.Zone() == "" &&
-		a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+		a != packet.LimitedBroadcast
 }
 
 // Learn records that k is at mac, if k has an entry that is not static.

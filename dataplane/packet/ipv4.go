@@ -20,9 +20,11 @@ const (
 	ProtoICMPv6      uint8 = 58
 	ProtoNone        uint8 = 59
 	ProtoDestination uint8 = 60
-	ProtoSCTP        uint8 = 132
 	ProtoUDPLite     uint8 = 136
 )
+
+// LimitedBroadcast is everyone on the link (RFC 919 7).
+var LimitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // IPv4 is an IPv4 header (RFC 791); it may be longer than the header.
 //

@@ -207,7 +207,7 @@ func randomObject(r *rand.Rand) Object {
 	case 3, 4:
 		rec.Type = pick(r, Dynamic, Dynamic, Dynamic, numRecordTypes)
 	case 5:
-		rec.CA, rec.PA, rec.UseVMMAC = pick(r, broadcastCA, addr("239.1.1.1"), addr("ff0e::1")), pick(r, addr("239.255.0.1"), addr("ff0e::2"), pa), false
+		rec.CA, rec.PA, rec.UseVMMAC = pick(r, packet.LimitedBroadcast, addr("239.1.1.1"), addr("ff0e::1")), pick(r, addr("239.255.0.1"), addr("ff0e::2"), pa), false
 		if rec.MAC = groupMAC(rec.CA); r.IntN(4) == 0 {
 			rec.MAC = packet.Broadcast
 		}

@@ -169,13 +169,11 @@ func (r *LookupRecord) Router() bool { return r.PA == RouterPA }
 // broadcast or multicast CA go to (A20), and so no machine.
 func (r *LookupRecord) Group() bool { return isGroup(r.CA) }
 
-var broadcastCA = netip.AddrFrom4([4]byte{255, 255, 255, 255})
-
-func isGroup(a netip.Addr) bool { return a.IsMulticast() || a == broadcastCA }
+func isGroup(a netip.Addr) bool { return a.IsMulticast() || a == packet.LimitedBroadcast }
 
 // groupMAC is where frames for a broadcast or multicast CA go.
 func groupMAC(ca netip.Addr) packet.MAC {
-	if ca == broadcastCA {
+	if ca == packet.LimitedBroadcast {
 		return packet.Broadcast
 	}
 	return packet.MulticastMAC(ca)

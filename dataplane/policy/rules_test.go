@@ -172,7 +172,7 @@ func TestA20_W18GroupRecords(t *testing.T) {
 	judged(t, goodSet(), []outcome{
 		{"good", all, "", nil},
 		{"CA group, PA a machine", of(func(r *LookupRecord) { r.PA = addr("192.168.1.10") }), "lookup_record[0].pa (A20)", nil},
-		{"CA group, PA broadcast", of(func(r *LookupRecord) { r.PA = broadcastCA }), "lookup_record[0].pa (A20)", nil},
+		{"CA group, PA broadcast", of(func(r *LookupRecord) { r.PA = packet.LimitedBroadcast }), "lookup_record[0].pa (A20)", nil},
 		{"CA group, PA within a machine", of(func(r *LookupRecord) { r.PA = addr("ff01::1") }), "lookup_record[0].pa (A20)", nil},
 		{"CA group, PA of the router (P21)", of(func(r *LookupRecord) { r.PA = RouterPA }), "lookup_record[0].pa (A20)", nil},
 		{"CA group, no PA", of(func(r *LookupRecord) { r.PA = netip.Addr{} }), "lookup_record[0].pa (A20)", nil},

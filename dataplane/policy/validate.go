@@ -363,7 +363,7 @@ func (p *Port) vnic() bool { return p.Role == VM && p.VSID != 0 }
 // usable says whether one machine may have the address.
 func usable(a netip.Addr) bool {
 	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.Is4In6() &&
-		a != broadcastCA && a.Zone() == ""
+		a != packet.LimitedBroadcast && a.Zone() == ""
 }
 
 func wellFormed(p netip.Prefix) bool { return p.IsValid() && p == p.Masked() && !p.Addr().Is4In6() }

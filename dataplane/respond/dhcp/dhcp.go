@@ -118,7 +118,7 @@ func Answer(frame []byte, l *packet.Layout, lease *Lease) (reply []byte, err err
 	}
 	to, toIP := client, lease.CA
 	if typ == dhcpv4.MessageTypeNak {
-		to, toIP = packet.Broadcast, everyone // whatever address it believes to have (RFC 2131 4.1)
+		to, toIP = packet.Broadcast, packet.LimitedBroadcast // whatever address it believes to have (RFC 2131 4.1)
 	} else {
 		if in.MessageType() != dhcpv4.MessageTypeInform { // which has its address for longer than we know
 			out.YourIPAddr = lease.CA.AsSlice()
@@ -130,7 +130,7 @@ func Answer(frame []byte, l *packet.Layout, lease *Lease) (reply []byte, err err
 			out.ClientIPAddr = in.ClientIPAddr
 		}
 		if in.IsBroadcast() && in.ClientIPAddr.IsUnspecified() {
-			to, toIP = packet.Broadcast, everyone
+			to, toIP = packet.Broadcast, packet.LimitedBroadcast
 		}
 		lease.describe(out)
 	}
@@ -140,8 +140,6 @@ func Answer(frame []byte, l *packet.Layout, lease *Lease) (reply []byte, err err
 	}
 	return wrap(b, to, lease.MAC, server, toIP), nil
 }
-
-var everyone = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // Asked is the address that the DHCPREQUEST or DHCPINFORM in a frame which
 // packet.Parse accepted is about: who has several leases tells the client of that

@@ -466,7 +466,7 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 		// The message is what is fuzzed; around it is what a client sends it in.
-		frame := wrap(message, packet.Broadcast, macVM, netip.IPv4Unspecified(), everyone)
+		frame := wrap(message, packet.Broadcast, macVM, netip.IPv4Unspecified(), packet.LimitedBroadcast)
 		var l packet.Layout
 		if fault := packet.Parse(frame, &l); fault != packet.OK {
 			t.Fatal(fault)
