@@ -5,10 +5,10 @@
 //
 // Floor 1. It may import dataplane/mbuf and nothing else of paca.
 //
-// On the hot path are RxBurst, TxBurst, Mempool.Alloc and Mempool.Free: one
-// cgo call each per burst, no allocation. Arrays of packets cross as arrays of
-// integers: given an array of pointers, cgo would walk it at each call, which
-// halves the throughput.
+// On the hot path are RxBurst, TxBurst, TxPrepareBurst, Mempool.Alloc and Mempool.Free:
+// one call of C each per burst, no allocation. It is less than a call of cgo (go126.go),
+// but for devices of the kernel's: receiving nothing takes 8.5 ns, and 23 by cgo; one
+// packet from net_null and back 40, and 86; bursts of 32 save 1.7 ns a packet.
 package dpdk
 
 /*

@@ -7,13 +7,6 @@ package dpdk
 // The library of a driver, which pkg-config does not name: it knows which VM is behind
 // a port.
 #cgo LDFLAGS: -lrte_net_vhost
-
-#cgo noescape shim_rx_burst
-#cgo nocallback shim_rx_burst
-#cgo noescape shim_tx_burst
-#cgo nocallback shim_tx_burst
-#cgo noescape shim_tx_prepare_burst
-#cgo nocallback shim_tx_prepare_burst
 */
 import "C"
 
@@ -38,7 +31,7 @@ func RxBurst(port PortID, queue int, pkts []*mbuf.Mbuf) int {
 	if len(pkts) == 0 {
 		return 0
 	}
-	return int(C.shim_rx_burst(C.uint16_t(port), C.uint16_t(queue), array(pkts), C.uint16_t(len(pkts))))
+	return int(burst(C.shim_rx_burst, port, queue, pkts))
 }
 
 // TxBurst sends packets from the front of pkts and returns how many were taken.
@@ -46,7 +39,7 @@ func TxBurst(port PortID, queue int, pkts []*mbuf.Mbuf) int {
 	if len(pkts) == 0 {
 		return 0
 	}
-	return int(C.shim_tx_burst(C.uint16_t(port), C.uint16_t(queue), array(pkts), C.uint16_t(len(pkts))))
+	return int(burst(C.shim_tx_burst, port, queue, pkts))
 }
 
 // TxPrepareBurst is TxBurst for a port with transmit offloads: it calls
@@ -56,7 +49,7 @@ func TxPrepareBurst(port PortID, queue int, pkts []*mbuf.Mbuf) (taken, refused i
 	if len(pkts) == 0 {
 		return 0, 0
 	}
-	n := uint32(C.shim_tx_prepare_burst(C.uint16_t(port), C.uint16_t(queue), array(pkts), C.uint16_t(len(pkts))))
+	n := burst(C.shim_tx_prepare_burst, port, queue, pkts)
 	return int(n & 0xffff), int(n >> 16)
 }
 
@@ -223,6 +216,11 @@ type DevConf struct {
 
 // DevConfigure is the first step of starting a port.
 func DevConfigure(port PortID, c DevConf) error {
+	info, err := DevInfoGet(port)
+	if err != nil {
+		return err
+	}
+	kernel[port] = kernelDrivers[info.Driver]
 	return eal.log.explain(func() error {
 		return errnoOf(C.shim_configure(C.uint16_t(port), C.uint16_t(c.RxQueues), C.uint16_t(c.TxQueues), C.uint32_t(c.MTU),
 			C.uint64_t(c.RxOffloads), C.uint64_t(c.TxOffloads), C.uint64_t(c.RSS)))

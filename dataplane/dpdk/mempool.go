@@ -3,11 +3,6 @@ package dpdk
 /*
 #include <stdlib.h>
 #include "shim.h"
-
-#cgo noescape shim_alloc
-#cgo nocallback shim_alloc
-#cgo noescape shim_free
-#cgo nocallback shim_free
 */
 import "C"
 
@@ -53,13 +48,13 @@ func (p *Mempool) Alloc(pkts []*mbuf.Mbuf) bool {
 	if len(pkts) == 0 {
 		return true
 	}
-	return C.shim_alloc(p.pool, array(pkts), C.uint(len(pkts))) == 0
+	return poolBurst(C.shim_alloc, p.pool, pkts) == 0
 }
 
 // Free gives packets back, with all their segments, each to its own pool.
 func (p *Mempool) Free(pkts []*mbuf.Mbuf) {
 	if len(pkts) > 0 {
-		C.shim_free(array(pkts), C.uint(len(pkts)))
+		poolBurst(C.shim_free, p.pool, pkts)
 	}
 }
 
@@ -71,8 +66,3 @@ func (p *Mempool) DataRoom() int { return p.dataRoom }
 
 // Close frees the pool's memory. No buffer may be in use.
 func (p *Mempool) Close() { C.rte_mempool_free(p.pool) }
-
-// array is the C view of a burst, which must not be empty.
-func array(pkts []*mbuf.Mbuf) *C.uint64_t {
-	return (*C.uint64_t)(unsafe.Pointer(unsafe.SliceData(pkts)))
-}

@@ -48,6 +48,61 @@ const struct shim_value *shim_constants(int *n)
 	return constants;
 }
 
+int shim_alloc(struct shim_burst *b)
+{
+	return rte_pktmbuf_alloc_bulk(b->pool, b->pkts, b->n);
+}
+
+int shim_free(struct shim_burst *b)
+{
+	rte_pktmbuf_free_bulk(b->pkts, b->n);
+	return 0;
+}
+
+// shim_rx_burst fetches what Go reads first. Here buffers are in the nearest cache if a
+// virtual device has just copied into them: that is 0.3 ns a packet for nothing. What a
+// NIC wrote is one or two caches away, at 4 to 15 ns each, were they waited for one by
+// one.
+int shim_rx_burst(struct shim_burst *b)
+{
+	uint16_t n = rte_eth_rx_burst(b->port, b->queue, b->pkts, b->n);
+
+	for (uint16_t i = 0; i < n; i++)
+		rte_prefetch0(rte_pktmbuf_mtod(b->pkts[i], void *));
+	return n;
+}
+
+int shim_tx_burst(struct shim_burst *b)
+{
+	return rte_eth_tx_burst(b->port, b->queue, b->pkts, b->n);
+}
+
+// shim_tx_prepare_burst sends packets that may ask for offloads, for which a driver
+// wants them prepared. Those that it cannot do are freed and count as sent; how many
+// they are is in the upper half.
+int shim_tx_prepare_burst(struct shim_burst *b)
+{
+	uint16_t n = b->n, done = 0, refused = 0;
+	uint64_t asked = 0;
+
+	for (uint16_t i = 0; i < n; i++)
+		asked |= b->pkts[i]->ol_flags;
+	if ((asked & RTE_MBUF_F_TX_OFFLOAD_MASK) == 0)
+		return shim_tx_burst(b);
+	while (done < n) {
+		uint16_t ready = rte_eth_tx_prepare(b->port, b->queue, b->pkts + done, n - done);
+		uint16_t sent = rte_eth_tx_burst(b->port, b->queue, b->pkts + done, ready);
+
+		done += sent;
+		if (sent < ready || done == n)
+			break;
+		rte_pktmbuf_free(b->pkts[done]);
+		done++;
+		refused++;
+	}
+	return (uint32_t)refused << 16 | done;
+}
+
 static uint64_t vhost_queues[RTE_MAX_ETHPORTS];
 static rte_spinlock_t vhost_lock = RTE_SPINLOCK_INITIALIZER;
 

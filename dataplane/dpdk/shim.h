@@ -48,59 +48,21 @@ static inline int shim_pool_create(const char *name, unsigned n, unsigned cache,
 	return *pool == NULL ? -rte_errno : 0;
 }
 
-static inline int shim_alloc(struct rte_mempool *pool, uint64_t *pkts, unsigned n)
-{
-	return rte_pktmbuf_alloc_bulk(pool, (struct rte_mbuf **)pkts, n);
-}
+// Bursts, of a port's queue or a pool. They take one argument, for Go calls them by
+// their address.
 
-static inline void shim_free(uint64_t *pkts, unsigned n)
-{
-	rte_pktmbuf_free_bulk((struct rte_mbuf **)pkts, n);
-}
+struct shim_burst {
+	struct rte_mbuf **pkts;
+	struct rte_mempool *pool;
+	uint32_t n;
+	uint16_t port, queue;
+};
 
-// Bursts.
-
-static inline uint16_t shim_rx_burst(uint16_t port, uint16_t queue, uint64_t *pkts, uint16_t n)
-{
-	struct rte_mbuf **m = (struct rte_mbuf **)pkts;
-
-	n = rte_eth_rx_burst(port, queue, m, n);
-	for (uint16_t i = 0; i < n; i++)
-		rte_prefetch0(rte_pktmbuf_mtod(m[i], void *));
-	return n;
-}
-
-static inline uint16_t shim_tx_burst(uint16_t port, uint16_t queue, uint64_t *pkts, uint16_t n)
-{
-	return rte_eth_tx_burst(port, queue, (struct rte_mbuf **)pkts, n);
-}
-
-// shim_tx_prepare_burst sends packets that may ask for offloads, for which a driver
-// wants them prepared. Those that it cannot do are freed and count as sent; how many
-// they are is in the upper half.
-static inline uint32_t shim_tx_prepare_burst(uint16_t port, uint16_t queue, uint64_t *pkts, uint16_t n)
-{
-	struct rte_mbuf **m = (struct rte_mbuf **)pkts;
-	uint64_t asked = 0;
-	uint32_t done = 0, refused = 0;
-
-	for (uint16_t i = 0; i < n; i++)
-		asked |= m[i]->ol_flags;
-	if ((asked & RTE_MBUF_F_TX_OFFLOAD_MASK) == 0)
-		return rte_eth_tx_burst(port, queue, m, n);
-	while (done < n) {
-		uint16_t ready = rte_eth_tx_prepare(port, queue, m + done, n - done);
-		uint16_t sent = rte_eth_tx_burst(port, queue, m + done, ready);
-
-		done += sent;
-		if (sent < ready || done == n)
-			break;
-		rte_pktmbuf_free(m[done]);
-		done++;
-		refused++;
-	}
-	return refused << 16 | done;
-}
+int shim_alloc(struct shim_burst *b);
+int shim_free(struct shim_burst *b);
+int shim_rx_burst(struct shim_burst *b);
+int shim_tx_burst(struct shim_burst *b);
+int shim_tx_prepare_burst(struct shim_burst *b);
 
 // Ethdev.
 
