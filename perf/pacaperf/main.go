@@ -41,7 +41,7 @@ var parts = []part{
 func plainMemory(*bench) int { return plainParams.memory() }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	err := run(ctx, os.Args[1:])
 	if errors.Is(err, flag.ErrHelp) {

@@ -115,7 +115,7 @@ func calmRate(ctx context.Context, r running, cores int, window time.Duration) (
 		if err != nil {
 			return best, err
 		}
-		if now.share > best.share {
+		if best.pps == 0 || now.share > best.share { // Linux may not have counted any time yet
 			best = now
 		}
 		if !best.disturbed() {

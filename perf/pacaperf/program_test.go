@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -54,7 +53,7 @@ func (f *fake) sent(context.Context) (uint64, error) {
 	}
 	return f.asked * 2000, nil
 }
-func (f *fake) pid() int    { return os.Getpid() }
+func (f *fake) pid() int    { return -1 } // has had no core yet, as far as Linux counts
 func (f *fake) stop() error { f.shut = true; return nil }
 
 func TestMeasureRate(t *testing.T) {
@@ -62,6 +61,9 @@ func TestMeasureRate(t *testing.T) {
 		r, err := measureRate(t.Context(), &fake{}, 1, 50*time.Millisecond)
 		if err != nil || r.pps != 2000/0.05 {
 			t.Errorf("%+v, %v: 2000 packets in 50 ms", r, err)
+		}
+		if r, err := calmRate(t.Context(), &fake{}, 1, 50*time.Millisecond); err != nil || r.pps == 0 || !r.disturbed() {
+			t.Errorf("%+v, %v: 2000 packets, of a program that had no core", r, err)
 		}
 		begin := time.Now()
 		if _, err := measureRate(t.Context(), &fake{stuck: true}, 1, time.Millisecond); err == nil || time.Since(begin) != patience {
