@@ -26,13 +26,17 @@ func FlowHash(frame []byte, l *Layout) uint32 {
 	case EtherTypeIPv4:
 		return Hash(binary.LittleEndian.Uint64(frame[l.L3+ip4Src:]), ports)
 	case EtherTypeIPv6:
-		a := frame[l.L3+ip6Src:]
-		_ = a[31]
-		src := mix(binary.LittleEndian.Uint64(a)^hashKey0, binary.LittleEndian.Uint64(a[8:])^hashKey1)
-		dst := mix(binary.LittleEndian.Uint64(a[16:])^hashKey2, binary.LittleEndian.Uint64(a[24:])^hashKey3)
-		return Hash(src^bits.RotateLeft64(dst, 32), ports)
+		a := (*[32]byte)(frame[l.L3+ip6Src:])
+		return Hash(addrs6((*[16]byte)(a[:]), (*[16]byte)(a[16:])), ports)
 	}
 	return 0
+}
+
+// addrs6 folds two IPv6 addresses, for Hash.
+func addrs6(src, dst *[16]byte) uint64 {
+	s := mix(binary.LittleEndian.Uint64(src[:8])^hashKey0, binary.LittleEndian.Uint64(src[8:])^hashKey1)
+	d := mix(binary.LittleEndian.Uint64(dst[:8])^hashKey2, binary.LittleEndian.Uint64(dst[8:])^hashKey3)
+	return s ^ bits.RotateLeft64(d, 32)
 }
 
 // Hash is the end of FlowHash.
