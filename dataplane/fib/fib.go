@@ -270,6 +270,11 @@ func (f *FIB) Lookup6(rd uint32, ca *[16]byte) *Entry {
 	return nil
 }
 
+// LookupAll6 is Lookup6 for many CAs, into entries, which has room for them.
+func (f *FIB) LookupAll6(rd uint32, cas [][16]byte, entries []unseen.Ref[Entry]) {
+	findAll6(&f.table6, rd, cas, entries)
+}
+
 // Lookup is Lookup4 or Lookup6, for those who are not in a hurry.
 func (f *FIB) Lookup(rd uint32, ca netip.Addr) *Entry {
 	if ca.Is4() {

@@ -332,6 +332,44 @@ func find6(t *table[slot6], rd uint32, ca *[16]byte) *Owner6 {
 	}
 }
 
+// findAll6 is findAll4 for IPv6.
+func findAll6(t *table[slot6], rd uint32, cas [][16]byte, entries []unseen.Ref[Entry]) {
+	chunks, spread := t.chunks, t.spread
+	entries = entries[:len(cas)]
+	if rd == 0 {
+		clear(entries)
+		return
+	}
+	if len(chunks) > cached {
+		for n := range cas {
+			at, rest := bits.Mul64(hash6(rd, &cas[n], spread), uint64(len(chunks)))
+			entries[n] = unseen.To(&chunks[at][rest>>(64-chunkBits)].Entry)
+		}
+		unseen.Fetch(entries, 2*unsafe.Sizeof(slot6{}))
+	}
+	for n := range cas {
+		ca := &cas[n]
+		at, rest := bits.Mul64(hash6(rd, ca, spread), uint64(len(chunks)))
+		from := rest >> (64 - chunkBits)
+		s := &chunks[at][from]
+		e := unseen.To(&s.Entry)
+		if s.CA != *ca || s.RD != rd {
+			e = further6(chunks[at], from, rd, ca)
+		}
+		entries[n] = e
+	}
+}
+
+// further6 is further for IPv6.
+func further6(c *[chunkSlots]slot6, from uint64, rd uint32, ca *[16]byte) unseen.Ref[Entry] {
+	for i := from; c[i%chunkSlots].RD != 0; i++ {
+		if s := &c[i%chunkSlots]; s.CA == *ca && s.RD == rd {
+			return unseen.To(&s.Entry)
+		}
+	}
+	return 0
+}
+
 // subnetSlot gives a VSID its routing domain and its Subnet.
 type subnetSlot struct{ vsid, rd, at uint32 } // VSID 0: empty
 

@@ -87,19 +87,29 @@ func TestChunkLoad(t *testing.T) {
 // fetched from memory.
 func TestLookupAll(t *testing.T) {
 	r := random(t)
-	for _, n := range []int{0, 1, 5000, 2 * cached * roomy} {
-		f := &FIB{table4: newTable[slot4](n, golden)}
-		for i := range n {
-			f.table4.build(slot4{Owner4{Key4(1+uint32(i%3), uint32(i/3)), Entry{Dest: uint32(i)}}})
+	for _, size := range []struct{ n, domains int }{{0, 3}, {1, 3}, {500, 250}, {600, 600}, {5000, 3}, {2 * cached * roomy, 3}} {
+		n, domains := size.n, size.domains
+		f := &FIB{table4: newTable[slot4](n, golden), table6: newTable[slot6](n, r.Uint64()|1)}
+		six := func(ca uint32) (a [16]byte) { // two records in a prefix each
+			binary.BigEndian.PutUint32(a[4:], ca/2)
+			a[15] = byte(ca % 2)
+			return a
 		}
-		if fetched := len(f.table4.chunks) > cached; fetched != (n > 5000) {
-			t.Fatalf("%d entries in %d chunks", n, len(f.table4.chunks))
+		for i := range n {
+			rd, ca := 1+uint32(i%domains), uint32(i/domains)
+			f.table4.build(slot4{Owner4{Key4(rd, ca), Entry{Dest: uint32(i)}}})
+			f.table6.build(slot6{Owner6{six(ca), rd, Entry{Dest: uint32(i)}}})
+		}
+		if fetched := len(f.table4.chunks) > cached; fetched != (n > 5000) || fetched != (len(f.table6.chunks) > cached) {
+			t.Fatalf("%d entries in %d and %d chunks", n, len(f.table4.chunks), len(f.table6.chunks))
 		}
 		hits := 0
 		for range 10_000 {
-			rd, cas := uint32(r.IntN(5)), make([]uint32, r.IntN(65))
+			rd, cas := uint32(r.IntN(domains+2)), make([]uint32, r.IntN(65))
+			cas6 := make([][16]byte, len(cas))
 			for i := range cas {
-				cas[i] = r.Uint32N(uint32(n/3 + n/8 + 2))
+				cas[i] = r.Uint32N(uint32(n/domains + n/8 + 2))
+				cas6[i] = six(cas[i])
 			}
 			entries := make([]unseen.Ref[Entry], len(cas)+r.IntN(3))
 			f.LookupAll4(rd, cas, entries)
@@ -112,8 +122,14 @@ func TestLookupAll(t *testing.T) {
 					hits++
 				}
 			}
+			f.LookupAll6(rd, cas6, entries)
+			for i := range cas6 {
+				if want := f.Lookup6(rd, &cas6[i]); entries[i].Get() != want || (want == nil) != (f.Lookup4(rd, cas[i]) == nil) {
+					t.Fatalf("%d entries: %x in domain %d is %v among %d, %v alone", n, cas6[i], rd, entries[i].Get(), len(cas6), want)
+				}
+			}
 		}
-		if n > 100 && hits < 10_000 {
+		if n > 600 && hits < 10_000 {
 			t.Errorf("%d entries: %d hits", n, hits)
 		}
 	}
