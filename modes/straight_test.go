@@ -1,11 +1,14 @@
 package modes_test
 
 import (
+	"encoding/binary"
 	"maps"
 	"net/netip"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/google/gopacket/layers"
 
 	"paca/dataplane/fib"
 	"paca/dataplane/fib/fibtest"
@@ -21,24 +24,74 @@ import (
 // same bursts, and one of them has buffers too small for it by a byte. What they send,
 // drop, count and tell is the same, byte for byte and in the same order.
 func TestStraightIsTheSame(t *testing.T) {
-	ordinary := func(in int, frames [][]byte) []input { return []input{{in: in, frames: frames}} }
 	mixed := wholePolicy()
 	mixed.CustomerRoutes = defaults(vmGate2)
-	mixed.Ports[blue3].MTU = 80
+	mixed.Ports[blue3].MTU, mixed.Ports[blue3].DHCPGuard = 80, true
+	away := vm{macBlue1, "10.1.1.19", "fd00:1::19"} // a CA of blue1's that lives on another host
+	mixed.LookupRecords = append(mixed.LookupRecords, records(6001, away, paFar)...)
 	mixed.ProviderAddresses = append(mixed.ProviderAddresses, policy.ProviderAddress{Prefix: prefix("192.168.1.11/24"), Port: "uplink"})
-	one := between(vmBlue2, vmBlue1, macBlue1, false)
-	rewritten := rewritePolicy(1)
+	sixth := sixPA()
+	sixth.Ports[blue3].MTU = 80
+	out, in := between(vmBlue1, vmBlue2, macBlue2, true), between(vmBlue2, vmBlue1, macBlue1, true)
+	guarded := func(v6 bool) (frames [][]byte) {
+		d := between(vmBlue3, vmBlue2, macBlue2, v6)
+		d.size = 70
+		frames = append(frames, d.frame())
+		for _, server := range []uint16{67, 547} {
+			d.sport, d.dport = server, 546
+			frames = append(frames, d.frame())
+		}
+		return frames
+	}
+	out4, in4 := between(vmBlue1, vmBlue2, macBlue2, false), between(vmBlue2, vmBlue1, macBlue1, false)
+	swapped := datagram{from: macRouter, to: macUplink, src: paBlue2.v6, dst: paBlue1.v6}
+	received := func(vsid uint32, from, to string, frames ...[]byte) (all [][]byte) {
+		for _, f := range frames {
+			all = append(all, tunnel(vsid, from, to, f))
+		}
+		return all
+	}
 	for _, c := range []struct {
 		name   string
 		set    *policy.Set
+		far    []string // PAs
 		rounds []func(testing.TB) (*rig, func())
-		more   []input
+		over6  bool    // tunnel traffic of rounds comes by way of IPv6
+		often  []input // bursts are of one of those for the port, or of all
+		rare   []input
 	}{
-		{"nvgre", mixed, []func(testing.TB) (*rig, func()){pairs, detours, alone}, slices.Concat(
-			ordinary(blue1, append(flows(64), between(vmBlue1, vmBlue2, macBlue2, false).syn(1460, nil))),
-			ordinary(uplink, append(fabricFlows(t)[:64], tunnel(6001, paFar, "192.168.1.11", one.frame()))))},
-		{"rewrite", rewritten, []func(testing.TB) (*rig, func()){rewriting},
-			append(ordinary(blue1, rewriteFlows(64, macBlue2, macBlue1, vmBlue1.v4, vmBlue2.v4)), ordinary(uplink, rewriteFlows(64, macUplink, macRouter, paBlue2.v4, paBlue1.v4))...)},
+		{"nvgre", mixed, []string{paFar}, []func(testing.TB) (*rig, func()){pairs, detours, alone}, false, []input{
+			together(blue1, append(flows(64), out4.syn(1460, nil))...),
+			together(blue1, append(flows6(64, out), out.syn(1440, nil))...),
+			together(uplink, append(fabricFlows(t)[:64], tunnel(6001, paFar, "192.168.1.11", in4.frame()))...),
+			together(uplink, append(received(6001, paFar, paHere, flows6(64, in)...), tunnel(6001, paFar, "192.168.1.11", in.frame()))...),
+			together(blue3, guarded(false)...),
+			together(blue3, guarded(true)...),
+		}, []input{
+			together(blue1, odd6(out)...),
+			together(blue1, append(flows6(8, between(away, vmBlue2, macBlue2, true)), between(away, vmBlue2, macBlue2, false).frame())...),
+			together(uplink, received(6001, paFar, paHere, odd6(in)...)...),
+		}},
+		{"nvgre over IPv6", sixth, []string{six(paFar)}, []func(testing.TB) (*rig, func()){pairs, detours, alone}, true, []input{
+			together(blue1, flows(64)...),
+			together(blue1, flows6(64, out)...),
+			together(uplink, received(6001, six(paFar), six(paHere), in4.frame(), in4.syn(1460, nil))...),
+			together(uplink, received(6001, six(paFar), six(paHere), flows6(64, in)...)...),
+		}, []input{
+			together(blue1, odd6(out)...),
+			together(uplink, received(6001, six(paFar), six(paHere), odd6(in)...)...),
+			together(uplink, lies6(tunnel(6001, six(paFar), six(paHere), in.frame()))...),
+			together(uplink, lies6(tunnel(6001, six(paFar), six(paHere), in4.frame()))...),
+		}},
+		{"rewrite", rewritePolicy(1), []string{paBlue2.v4, paBlue2.v6}, []func(testing.TB) (*rig, func()){rewriting}, false, []input{
+			together(blue1, rewriteFlows(64, macBlue2, macBlue1, vmBlue1.v4, vmBlue2.v4)...),
+			together(blue1, flows6(64, out)...),
+			together(uplink, rewriteFlows(64, macUplink, macRouter, paBlue2.v4, paBlue1.v4)...),
+			together(uplink, flows6(64, swapped)...),
+		}, []input{
+			together(blue1, odd6(out)...),
+			together(uplink, odd6(swapped)...),
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			rng := random(t)
@@ -47,16 +100,27 @@ func TestStraightIsTheSame(t *testing.T) {
 			around := newRigOf(t, mbuf.Headroom+mbuf.FrontLen-1, c.set, nvgre.Config{}, listening, settings)
 			book, compiler := straight.compile(c.set)
 
-			rare, often := [nports][][]byte{}, [nports][][]byte{}
-			for _, x := range c.more {
-				often[x.in] = append(often[x.in], x.frames...)
+			rare, often := [nports][][]byte{}, [nports][][][]byte{}
+			for _, x := range c.often {
+				often[x.in] = append(often[x.in], x.frames)
+			}
+			for in := range often {
+				often[in] = append(often[in], slices.Concat(often[in]...))
+			}
+			for _, x := range c.rare {
+				rare[x.in] = append(rare[x.in], x.frames...)
 			}
 			for _, make := range c.rounds {
 				of, round := make(t)
 				of.remember = true
 				round()
 				for _, x := range of.inputs {
-					rare[x.in] = append(rare[x.in], x.frames...)
+					for _, f := range x.frames {
+						if c.over6 {
+							f = over6(f)
+						}
+						rare[x.in] = append(rare[x.in], f)
+					}
 				}
 			}
 			same := 0
@@ -65,7 +129,9 @@ func TestStraightIsTheSame(t *testing.T) {
 				straight.now += now
 				around.now += now
 				if rng.IntN(20) == 0 {
-					compiler.SetPathMTU(addr(paFar), []uint16{0, 100, 106, 600}[rng.IntN(4)])
+					for _, far := range c.far {
+						compiler.SetPathMTU(addr(far), []uint16{0, 100, 106, 120, 126, 600}[rng.IntN(6)])
+					}
 					silent := rng.IntN(4) == 0
 					f := compiler.Update(nil, book, fibtest.Devices(c.set), func(_, _ uint16, _ netip.Addr) (packet.MAC, fib.AdjState) {
 						if silent {
@@ -76,10 +142,11 @@ func TestStraightIsTheSame(t *testing.T) {
 					straight.fib.Store(f)
 					around.fib.Store(f)
 				}
-				in := []int{blue1, uplink, blue1, uplink, rng.IntN(nports)}[rng.IntN(5)]
+				in := []int{blue1, uplink, blue1, uplink, blue3, rng.IntN(nports)}[rng.IntN(6)]
 				var burst [][]byte
+				pool := often[in][rng.IntN(len(often[in]))]
 				for range 1 + rng.IntN(port.MaxBurst) {
-					from := often[in]
+					from := pool
 					if rng.IntN(8) == 0 || len(from) == 0 {
 						from = rare[in]
 					}
@@ -124,4 +191,108 @@ func TestStraightIsTheSame(t *testing.T) {
 			t.Log(same, "frames,", straight.drops(), straight.events())
 		})
 	}
+}
+
+// flows6 is n small packets of TCP and UDP over IPv6, each a flow of its own.
+func flows6(n int, d datagram) (frames [][]byte) {
+	for i := range n {
+		if i%4 == 0 {
+			frames = append(frames, d.with(&layers.TCP{SrcPort: layers.TCPPort(1024 + i), DstPort: 443, ACK: true, Window: 1 << 15}))
+			continue
+		}
+		d.sport, d.dport, d.size = uint16(1024+i), 4789, 48+i%12
+		frames = append(frames, d.frame())
+	}
+	return frames
+}
+
+// odd6 is IPv6 of all kinds from one CA to another, most of it not plain, and what looks
+// plain and is not.
+func odd6(d datagram) (frames [][]byte) {
+	for i := range uint64(100) {
+		packets, _ := samples(i, nil, addr(d.src), addr(d.dst), true)
+		for _, p := range packets {
+			frames = append(frames, framed(d.to, d.from, p))
+		}
+	}
+	d.size = 60
+	frames = append(frames, lies6(d.frame())...)
+	frames = append(frames, lies6(d.with(&layers.TCP{SrcPort: 443, DstPort: 1024, ACK: true}))...)
+	for _, typ := range []uint8{1, 2, 3, 4, 128, 129, 130, 131, 132, 133, 134, 135, 136, 137, 143} {
+		d.ttl = 255
+		about := addr(d.dst).As16()
+		frames = append(frames, d.icmp6(typ, "\x00\x00\x00\x00"+string(about[:])))
+		if typ >= 130 {
+			frames = append(frames, extended(d.icmp6(typ, "\x00\x00\x00\x00"+string(about[:])), "\x3a\x00\x05\x02\x00\x00\x01\x00")) // router alert
+		}
+	}
+	plain := d.frame()
+	frames = append(frames, extended(plain, "\x11\x00\x01\x04\x00\x00\x00\x00"))
+	jumbo := extended(plain, "\x11\x00\xc2\x04\x00\x00\x00\x1c")
+	jumbo[18], jumbo[19] = 0, 0
+	frames = append(frames, jumbo)
+	for _, a := range []string{"::", "::1", "::ffff:10.1.1.12", "fe80::1", "ff02::1", "ff02::16", "ff02::1:2", "ff05::1", vmBlue5.v6, vmBlue6.v6, router1.v6, d.src, d.dst} {
+		for _, at := range []int{22, 38} {
+			f, b := slices.Clone(plain), addr(a).As16()
+			copy(f[at:], b[:])
+			frames = append(frames, f)
+			if b[0] == 0xff {
+				f = slices.Clone(f)
+				copy(f, []byte{0x33, 0x33, b[12], b[13], b[14], b[15]})
+				frames = append(frames, f)
+			}
+		}
+	}
+	return frames
+}
+
+// extended is an IPv6 frame with a hop-by-hop header.
+func extended(f []byte, header string) []byte {
+	f = slices.Concat(f[:54], []byte(header), f[54:])
+	f[20] = packet.ProtoHopByHop
+	binary.BigEndian.PutUint16(f[18:], uint16(len(f)-54))
+	return f
+}
+
+// lies6 is a plain frame of IPv6 whose header does not tell the truth, and such as are
+// seldom.
+func lies6(f []byte) (frames [][]byte) {
+	set := func(at int, values ...byte) {
+		for _, v := range values {
+			f := slices.Clone(f)
+			f[at] = v
+			frames = append(frames, f)
+		}
+	}
+	set(13, 0x00, 0x06)                                                                  // of another EtherType
+	set(14, 0x40, 0x45, 0x50, 0x00, 0x6f)                                                // version
+	set(15, 0x10, 0x20, 0x30, 0xc0)                                                      // ECN
+	set(18, 1, 0xff)                                                                     // payload length, more than there is
+	set(19, 0, 1, 3, 4, 7, 8, 9, 19, 20, 21, byte(len(f)-54-1), byte(len(f)-54+1), 0xff) // likewise, and less
+	set(20, 0, 1, 4, 6, 17, 33, 41, 43, 44, 47, 50, 51, 58, 59, 60, 132, 135, 136, 253)  // next header
+	set(21, 0, 1, 254, 255)                                                              // hop limit
+	none := slices.Clone(f)
+	none[60], none[61] = 0, 0 // UDP's checksum
+	frames = append(frames, none)
+	for n := range f {
+		frames = append(frames, f[:n])
+	}
+	return append(frames, slices.Concat(f, make([]byte, 5)))
+}
+
+// over6 is a tunnel packet between the IPv6 PAs that stand for its IPv4 ones in sixPA, if
+// it is one.
+func over6(f []byte) []byte {
+	if len(f) < 34 || f[12] != 8 || f[13] != 0 || f[14] != 0x45 || f[23] != packet.ProtoGRE {
+		return f
+	}
+	to6 := ether(packet.MAC(f), packet.MAC(f[6:]), packet.EtherTypeIPv6)
+	to6 = append(to6, 0x60|f[15]>>4, f[15]<<4, 0, 0)
+	to6 = binary.BigEndian.AppendUint16(to6, binary.BigEndian.Uint16(f[16:])-20)
+	to6 = append(to6, packet.ProtoGRE, f[22])
+	for _, pa := range [][]byte{f[26:30], f[30:34]} {
+		a, _ := netip.AddrFromSlice(pa)
+		to6 = append(to6, addr(six(a.String())).AsSlice()...)
+	}
+	return append(to6, f[34:]...)
 }

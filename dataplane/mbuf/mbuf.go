@@ -56,8 +56,8 @@ func (m *Mbuf) Data() []byte {
 }
 
 // FrontLen is the length of Front in bytes: room for the headers of a frame in a
-// tunnel.
-const FrontLen = 128
+// tunnel, IPv6 in IPv6.
+const FrontLen = 160
 
 // Front is where the data begin, for reading and writing headers without a check of
 // each access: what lies behind the end of Data is undefined. It is nil if the

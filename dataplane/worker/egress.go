@@ -38,7 +38,13 @@ type outbound struct {
 func (w *Worker) fromVM(f *fib.FIB, pkts []*mbuf.Mbuf) {
 	p := &f.Ports[w.in]
 	for len(pkts) > 0 {
-		n := w.straightOut(f, p, pkts)
+		n := 0
+		switch etherType(pkts[0]) {
+		case packet.EtherTypeIPv4:
+			n = w.straightOut(f, p, pkts)
+		case packet.EtherTypeIPv6:
+			n = w.straightOut6(f, p, pkts)
+		}
 		if pkts = pkts[n:]; len(pkts) == 0 {
 			break
 		}

@@ -14,6 +14,15 @@ import (
 // so, by the tests that admit, route and classify make, in other words, takes the way
 // through those.
 
+// etherType is that of a frame that may go straight on, else 0 or any.
+func etherType(m *mbuf.Mbuf) uint16 {
+	front := m.Front()
+	if front == nil {
+		return 0
+	}
+	return (*packet.Plain4)(front[:]).EtherType()
+}
+
 // straightOut puts packets of a burst from a VM on the way over the fabric, from its
 // front to the first that is none of those, and returns how many that are. Whom they
 // are for is looked up for all of them before the way there, so that look-ups of

@@ -117,6 +117,7 @@ type Worker struct {
 	copies   [port.MaxBurst]*mbuf.Mbuf // to be made of the broadcast at hand
 	ncopies  int
 	cas      [port.MaxBurst]uint32                // that are looked up
+	cas6     [port.MaxBurst][16]byte              // likewise
 	entries  [port.MaxBurst]unseen.Ref[fib.Entry] // what they belong to
 	part     outbound                             // the fragment at hand
 	outbound outbound                             // the frame at hand
