@@ -896,3 +896,92 @@ func TestO32Settle(t *testing.T) {
 	c.arrived(blue1)
 	c.balance()
 }
+
+// Packets of every kind, whole, in fragments, wrong or not, become the same however many
+// workers share them: what the fabric sends, and what becomes of what cannot be carried.
+func TestO32SameAsOneWorker(t *testing.T) {
+	sets := map[string]func() *policy.Set{"nvgre": wholePolicy, "rewrite": func() *policy.Set { return rewritePolicy(1) }}
+	for name, set := range sets {
+		t.Run(name, func(t *testing.T) {
+			rng := random(t)
+			one := newCrew(t, set(), 1, 1, worker.SpreadNone)
+			crews := []*crew{one, newCrew(t, set(), 4, 1, worker.SpreadFlows), newCrew(t, set(), 3, 3, worker.SpreadTunnels)}
+			kinds := map[string]int{}
+			for range 300 {
+				var frames [][]byte
+				for range 20 {
+					v6 := rng.IntN(2) == 0
+					ips, _ := samples(rng.Uint64(), kinds, addr(vmBlue2.ca(v6)), addr(vmBlue1.ca(v6)), true)
+					vsid, to := uint32(6001), macBlue1
+					if rng.IntN(4) == 0 {
+						vsid, to = 5001, macRed1
+					}
+					wrap := func(ip []byte) []byte { return tunnel(vsid, paFar, paHere, framed(to, macBlue2, ip)) }
+					if name == "rewrite" && rng.IntN(4) > 0 {
+						ips, _ = samples(rng.Uint64(), kinds, addr(paBlue2.pa(v6)), addr(paBlue1.pa(v6)), true)
+						wrap = func(ip []byte) []byte { return framed(macUplink, macRouter, ip) }
+					}
+					for _, ip := range ips {
+						f := wrap(ip)
+						if rng.IntN(10) == 0 {
+							f[rng.IntN(len(f))] ^= byte(1 << rng.IntN(8))
+						}
+						if len(f) < 370 { // what a crew's ports take
+							frames = append(frames, f)
+						}
+					}
+				}
+				var want map[string]int
+				for i, c := range crews {
+					c.now.Add(int64(time.Second)) // no rate is exceeded: whose packets those are is chance
+					for _, f := range frames {
+						if q := rng.IntN(c.queues); c.ports[uplink].Inject(q, f) != 1 {
+							t.Fatal("the queue is full")
+						}
+					}
+					c.poll(rng)
+					got := map[string]int{}
+					for p := range c.ports {
+						for q := range c.workers {
+							c.ports[p].Visit(q, func(f []byte) { got[fmt.Sprintf("port %d sent %x", p, f)]++ })
+						}
+					}
+					for _, w := range c.workers {
+						for ; w.Punt.Peek() != nil; w.Punt.Pop() {
+							got[fmt.Sprintf("punted %d %x", w.Punt.Peek().Kind, w.Punt.Peek().Bytes())]++
+						}
+					}
+					for p, n := range c.total().Ports {
+						for r, k := range n.Drops {
+							got[fmt.Sprintf("port %d dropped as %s", p, count.Reason(r).Name())] += int(k)
+						}
+					}
+					if i == 0 {
+						want = got
+						continue
+					}
+					for what := range want {
+						if got[what] != want[what] {
+							t.Errorf("%d workers: %d, want %d: %s", len(c.workers), got[what], want[what], what)
+						}
+					}
+					for what := range got {
+						if want[what] == 0 && got[what] != 0 {
+							t.Errorf("%d workers: too much: %s", len(c.workers), what)
+						}
+					}
+				}
+				if t.Failed() {
+					t.FailNow()
+				}
+			}
+			for _, c := range crews {
+				c.balance()
+			}
+			if n := crews[1].total(); n.Given == 0 || n.Ports[uplink].Drops[count.WorkerQueue] != 0 {
+				t.Errorf("%d given", n.Given)
+			}
+			t.Log(kinds)
+		})
+	}
+}
