@@ -75,26 +75,32 @@ func (h *host) open(p policy.Port) error {
 var errFlat = errors.New("the device does not spread NVGRE")
 
 // spread is what workers are to deal out of the queues of an uplink, and in words who
-// deals out NVGRE (O32). It is an error if the device should, and does not: flat says
-// why, unless it has but one queue.
+// deals out NVGRE (O32), and why they do if the device might. It is an error if the device
+// should, and does not: flat says why, unless it has but one queue.
 func spread(by conf.Spread, workers int, info port.Info, flat error) (s worker.Spread, how string, err error) {
 	s = worker.SpreadTunnels
 	if info.RxQueues < workers {
 		s = worker.SpreadFlows
 	}
+	if info.RxQueues == 1 {
+		flat = errors.New("it has one queue")
+	}
+	why := fmt.Errorf("%w: %w", errFlat, flat)
 	switch {
 	case workers == 1:
 		return worker.SpreadNone, "", nil
 	case by == conf.SpreadNone:
 		return worker.SpreadNone, "none", nil
-	case by == conf.SpreadNIC && info.Inner != "", by == conf.SpreadAuto && info.Inner != "" && info.RxQueues >= workers:
-		return worker.SpreadNone, info.Inner, nil
-	case by == conf.SpreadNIC && info.RxQueues == 1:
-		return s, "", fmt.Errorf("%w: it has one queue", errFlat)
-	case by == conf.SpreadNIC:
-		return s, "", fmt.Errorf("%w: %w", errFlat, flat)
+	case by == conf.SpreadSoftware:
+		return s, "software", nil
+	case info.Inner == "" && by == conf.SpreadNIC:
+		return s, "", why
+	case info.Inner == "":
+		return s, "software: " + why.Error(), nil
+	case by == conf.SpreadAuto && info.RxQueues < workers:
+		return s, "software: the device has fewer queues than there are workers", nil
 	}
-	return s, "software", nil
+	return worker.SpreadNone, info.Inner, nil
 }
 
 // close plugs a device out. Packets that a FIB still sends to it are dropped.
