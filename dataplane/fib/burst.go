@@ -33,8 +33,8 @@ func (h *Hop) Addrs4() uint64 {
 // what the mode makes of it.
 type Arrival struct {
 	Outer    packet.Layout      // of the whole frame
-	To4      unseen.Ref[Owner4] // in: the VM that has the IPv4 PA to itself, for rewrite
-	To6      unseen.Ref[Owner6] // likewise IPv6
+	To4      unseen.Ref[Owner4] // in: the VM that has the IPv4 PA to itself, for rewrite; 0 for IPv6, never that of a packet before
+	To6      unseen.Ref[Owner6] // likewise IPv6; read if To4 is 0
 	PA       uint16             // in: the PA of this host it is for, an index into PAs; None: for a group of them
 	Kind     ArrivalKind        // in: ToVM
 	Verified bool               // in: the device found the outer IPv4 header's checksum right (O31)
