@@ -18,8 +18,10 @@ type Hop struct {
 	Entry  unseen.Ref[Entry]  // the destination's record
 	PA     unseen.Ref[Remote] // where that lives
 	Adj    unseen.Ref[Adj]    // the way there, AdjReady
-	Layout packet.Layout      // of the tenant's frame
-	Hash   uint32             // packet.FlowHash of it, for NVGRE (W5)
+	Hash   uint32             // packet.FlowHash of the tenant's frame, for NVGRE (W5)
+	TOS    uint8              // packet.TOS of it, likewise (W16)
+	Layout packet.Layout      // of it; with EtherType 0 it is that of Plain, and nothing of it is filled in
+	Plain  unseen.Ref[packet.Plain4]
 }
 
 // Addrs4 is the source and destination PA, as packet.Plain4 has them, of a Hop whose

@@ -351,6 +351,21 @@ func (f *FIB) AdjTo(r *Remote, source uint16) *Adj {
 	return &f.adjs[source][r.way]
 }
 
+// Ways are the ways from a PA of this host.
+type Ways struct {
+	remotes []Remote
+	adjs    []Adj
+}
+
+// From is the ways from PA source (an index into PAs).
+func (f *FIB) From(source uint16) Ways { return Ways{f.remotes, f.adjs[source]} }
+
+// To is the PA of e, which must be neither LocalVM nor RouterCA, and the way there.
+func (w *Ways) To(e *Entry) (*Remote, *Adj) {
+	r := &w.remotes[e.Dest]
+	return r, &w.adjs[r.way]
+}
+
 // Remote is the PA of e, which must be neither LocalVM nor RouterCA.
 func (f *FIB) Remote(e *Entry) *Remote { return &f.remotes[e.Dest] }
 

@@ -78,6 +78,15 @@ func (m *Mbuf) Segments() int { return int(m.nbSegs) }
 // Whole says that the packet is in one buffer with none of the flags.
 func (m *Mbuf) Whole(none uint64) bool { return m.nbSegs == 1 && m.olFlags&none == 0 }
 
+// Plain is the Front and the length in bytes of a packet that is in one buffer, with none
+// of the flags. ok is false where it is not so, or Front would be nil.
+func (m *Mbuf) Plain(none uint64) (front *[FrontLen]byte, size uint16, ok bool) {
+	if int(m.dataOff)+FrontLen > int(m.bufLen) || m.nbSegs != 1 || m.olFlags&none != 0 {
+		return nil, 0, false
+	}
+	return (*[FrontLen]byte)(unsafe.Add(m.bufAddr, m.dataOff)), m.dataLen, true
+}
+
 // Next is the segment behind this one, nil at the end of the packet.
 func (m *Mbuf) Next() *Mbuf { return (*Mbuf)(m.next) }
 
@@ -128,6 +137,19 @@ func (m *Mbuf) Prepend(n int) []byte {
 	m.dataLen += uint16(n)
 	m.pktLen += uint32(n)
 	return m.Data()
+}
+
+// PrependA is Prepend for as many bytes as a T takes, which is all that it returns.
+func PrependA[T any](m *Mbuf) (room *T, ok bool) {
+	n := int(unsafe.Sizeof(*room))
+	off := int(m.dataOff) - n
+	if off < 0 {
+		return nil, false
+	}
+	m.dataOff = uint16(off)
+	m.dataLen += uint16(n)
+	m.pktLen += uint32(n)
+	return (*T)(unsafe.Add(m.bufAddr, off)), true
 }
 
 // AppendTo appends the packet's bytes, of all its segments, to b.

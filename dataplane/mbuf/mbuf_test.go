@@ -152,3 +152,46 @@ func TestConstantsAreTold(t *testing.T) {
 		t.Error("transmit flags overlap others")
 	}
 }
+
+// Each thing that a plain packet must not be makes it one that is not.
+func TestPlain(t *testing.T) {
+	plain := func(change func(m *Mbuf)) bool {
+		m := NewHeap(1, Headroom+FrontLen).Packet([]byte("tenant"), 0)
+		change(m)
+		front, size, ok := m.Plain(TxTCPSegment | RxVLANStripped)
+		if ok && (front != m.Front() || int(size) != m.Len() || &front[0] != &m.Data()[0]) {
+			t.Errorf("plain: %p, %d bytes; front %p, %d bytes", front, size, m.Front(), m.Len())
+		}
+		return ok
+	}
+	if !plain(func(*Mbuf) {}) || !plain(func(m *Mbuf) { m.SetFlags(TxIPv4) }) || !plain(func(m *Mbuf) { m.Prepend(20) }) {
+		t.Error("a plain packet is none")
+	}
+	for what, change := range map[string]func(*Mbuf){
+		"two buffers":  func(m *Mbuf) { m.Join(NewHeap(1, 200).Packet([]byte("more"), 0)) },
+		"a flag":       func(m *Mbuf) { m.SetFlags(TxIPv4 | RxVLANStripped) },
+		"too near end": func(m *Mbuf) { m.Adj(1) },
+		"another flag": func(m *Mbuf) { m.SetFlags(TxTCPSegment) },
+	} {
+		if plain(change) {
+			t.Errorf("plain with %s", what)
+		}
+	}
+}
+
+// PrependA is Prepend.
+func TestPrependA(t *testing.T) {
+	type room [Headroom - 1]byte
+	h := NewHeap(2, Headroom+64)
+	a, b := h.Packet([]byte("tenant"), 0), h.Packet([]byte("tenant"), 0)
+	r, ok := PrependA[room](a)
+	if d := b.Prepend(len(r)); !ok || len(d) != a.Len() || len(d) != len(a.Data()) || a.Headroom() != b.Headroom() || &r[0] != &a.Data()[0] {
+		t.Errorf("%v, %d bytes, %d in front; Prepend: %d, %d", ok, a.Len(), a.Headroom(), b.Len(), b.Headroom())
+	}
+	if _, ok := PrependA[[1]byte](a); !ok || a.Headroom() != 0 {
+		t.Error("the last byte of headroom is not had")
+	}
+	if r, ok := PrependA[[1]byte](a); ok || r != nil || a.Headroom() != 0 || a.Len() != len("tenant")+Headroom {
+		t.Error("headroom that is not there was given")
+	}
+}

@@ -238,6 +238,17 @@ func (l *Layout) transport(at, end int) Fault {
 	return OK
 }
 
+// TOS is the byte of DSCP and ECN of a frame that Parse accepted, 0 of what is no IP.
+func TOS(frame []byte, l *Layout) uint8 {
+	switch l.EtherType {
+	case EtherTypeIPv4:
+		return IPv4(frame[l.L3:]).TOS()
+	case EtherTypeIPv6:
+		return IPv6(frame[l.L3:]).TrafficClass()
+	}
+	return 0
+}
+
 // missing is the fault of a packet that ends at end, a header of which reaches to
 // need, beyond what can be seen.
 func missing(need, end int, otherwise Fault) Fault {

@@ -14,13 +14,18 @@ type Plain4 [EthernetLen + IPv4Len + tcpChecksum + 2]byte
 // End is one past the network packet, from the frame's start, if the frame, of size
 // bytes and EtherType IPv4, is of that kind and as Parse would accept it; else 0.
 func (b *Plain4) End(size int) int {
-	x := binary.BigEndian.Uint64(b[EthernetLen:])
-	end := EthernetLen + int(x>>32&0xffff)
-	if x>>56 != 0x45 || x&uint64(IPv4MoreFragments|ip4OffsetMask) != 0 ||
-		end < EthernetLen+IPv4Len+int(transportLen[b.Proto()]) || end > size || size > maxFrame {
+	if size > maxFrame || !b.Fits(uint16(size)) {
 		return 0
 	}
-	return end
+	return EthernetLen + int(binary.BigEndian.Uint16(b[EthernetLen+ip4TotalLen:]))
+}
+
+// Fits says whether End is not 0.
+func (b *Plain4) Fits(size uint16) bool {
+	const first = 0xff | uint64(IPv4MoreFragments|ip4OffsetMask)>>8<<48 | 0xff<<56 // version and IHL, fragments: the eight bytes as the machine reads them
+	length := binary.BigEndian.Uint16(b[EthernetLen+ip4TotalLen:])
+	return binary.LittleEndian.Uint64(b[EthernetLen:])&first == 0x45 &&
+		int(length) >= IPv4Len+int(transportLen[b.Proto()]) && EthernetLen+int(length) <= int(size)
 }
 
 // Link is the source MAC and the EtherType, as MAC.Link has them.

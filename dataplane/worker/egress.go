@@ -9,6 +9,7 @@ import (
 	"paca/dataplane/offload"
 	"paca/dataplane/packet"
 	"paca/dataplane/policy"
+	"paca/dataplane/port"
 	"paca/dataplane/respond"
 	"paca/dataplane/unseen"
 )
@@ -215,7 +216,7 @@ func (w *Worker) forward(f *fib.FIB, p *fib.Port, o *outbound, dst *fib.Entry, v
 	h := w.through(m, dst.Mode)
 	h.Entry, h.PA, h.Adj, h.Layout = unseen.To(dst), unseen.To(pa), unseen.To(v.Adj), *l
 	if dst.Mode == policy.NVGRE {
-		h.Hash = packet.FlowHash(frame, l)
+		h.Hash, h.TOS = packet.FlowHash(frame, l), packet.TOS(frame, l)
 	}
 }
 
@@ -228,6 +229,7 @@ func (w *Worker) through(m *mbuf.Mbuf, mode policy.Mode) *fib.Hop {
 	}
 	n := lane.n
 	lane.n++
+	lane.several = true // its port is not known yet
 	lane.pkts[n] = unseen.To(m)
 	return &lane.hops[n]
 }
@@ -298,19 +300,26 @@ func (w *Worker) unready(e *fib.Entry, adj *fib.Adj) count.Reason {
 	return count.ProviderRoute
 }
 
+var allKept [port.MaxBurst]count.Reason
+
 // encap is step 7 for one mode.
 func (w *Worker) encap(mode policy.Mode) {
 	lane := &w.lanes[mode]
 	pkts := unseen.Pointers(lane.pkts[:lane.n])
 	lane.n = 0
+	w.reasons = allKept
 	reasons := w.reasons[:len(pkts)]
-	clear(reasons)
 	if lane.to == fib.None {
 		w.Modes[mode].Egress(pkts, lane.hops[:len(pkts)], reasons, &w.events)
 	} else {
 		lane.egress(pkts, lane.hops[:len(pkts)], lane.left[:len(pkts)], reasons, &w.events)
 		lane.to = fib.None
 	}
+	if !lane.several && w.reasons == allKept {
+		w.sendAll(lane.by, pkts)
+		return
+	}
+	lane.several = false
 	hops := lane.hops[:len(pkts)]
 	for i := 0; i < len(pkts); {
 		if reasons[i] != count.Kept {

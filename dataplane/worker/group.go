@@ -90,7 +90,7 @@ func (w *Worker) group(f *fib.FIB, p *fib.Port, o *outbound, s *fib.Subnet, sent
 	}
 	w.events[sent]++
 	w.events[count.Replicated] += uint32(left - 1)
-	hash := packet.FlowHash(frame, l)
+	hash, tos := packet.FlowHash(frame, l), packet.TOS(frame, l)
 	for i := range to {
 		e := &to[i]
 		adj := f.Adj(e, pa)
@@ -110,7 +110,7 @@ func (w *Worker) group(f *fib.FIB, p *fib.Port, o *outbound, s *fib.Subnet, sent
 			continue
 		}
 		h := w.through(c, e.Mode)
-		h.Entry, h.PA, h.Adj, h.Layout, h.Hash = unseen.To(e), unseen.To(f.Remote(e)), unseen.To(adj), *l, hash
+		h.Entry, h.PA, h.Adj, h.Layout, h.Hash, h.TOS = unseen.To(e), unseen.To(f.Remote(e)), unseen.To(adj), *l, hash, tos
 	}
 	if w.ncopies > 0 {
 		w.Pool.Free(w.copies[:w.ncopies])

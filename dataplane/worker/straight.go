@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"math/bits"
+
 	"paca/dataplane/fib"
 	"paca/dataplane/mbuf"
 	"paca/dataplane/packet"
@@ -36,63 +38,73 @@ func (w *Worker) straightOut(f *fib.FIB, p *fib.Port, pkts []*mbuf.Mbuf) int {
 		return 0
 	}
 	// The first one's source CA is that of all others.
-	ca := (*packet.Plain4)(front[:]).SrcU32()
-	src := f.Lookup4(p.RD, ca)
+	first := (*packet.Plain4)(front[:])
+	src := f.Lookup4(p.RD, first.SrcU32())
 	if !p.Owns(src) || src.Flags&(fib.RouterCA|fib.LocalVM) != fib.LocalVM || w.Modes[src.Mode] == nil {
 		return 0
 	}
-	mode := src.Mode
-	lane := &w.lanes[mode]
+	lane := &w.lanes[src.Mode]
 	if lane.to != fib.None || lane.n+len(pkts) > len(lane.pkts) {
-		w.encap(mode)
+		w.encap(src.Mode)
 	}
-	hops := lane.hops[lane.n:][:len(pkts)]
-	link := p.MAC.Link(packet.EtherTypeIPv4)
-	var (
-		n      int
-		clamps = w.Router.ClampMSS
-	)
-	for ; n < len(pkts); n++ {
-		m, hop := pkts[n], &hops[n]
-		front := m.Front()
-		if front == nil || !m.Whole(unfinished) {
-			break
-		}
-		h4 := (*packet.Plain4)(front[:])
-		end := h4.End(m.Len())
-		if h4.Link() != link || h4.SrcU32() != ca || end == 0 || clamps && h4.SYN() {
-			break
-		}
-		w.cas[n] = h4.DstU32()
-		if mode == policy.NVGRE {
-			hop.Hash = packet.Hash(h4.Addrs(), h4.Ports())
-		} else {
-			h4.Layout(end, &hop.Layout)
-		}
-	}
+	hops := lane.hops[lane.n:]
+	n := w.alike(pkts, hops, p.MAC.Link(packet.EtherTypeIPv4), uint32(first.Addrs()), src.Mode)
 	f.LookupAll4(p.RD, w.cas[:n], w.entries[:])
-	from := f.Locals[src.Dest].PA
-	pkts = pkts[:n]
-	hops = hops[:n]
-	for i, m := range pkts {
-		dst := w.entries[i].Get()
-		if dst == nil || dst.VSID != p.VSID || dst.Mode != mode || dst.Flags&(fib.LocalVM|fib.RouterCA) != 0 {
-			n = i
-			break
-		}
-		to := f.Remote(dst)
-		adj := f.AdjTo(to, from)
-		if adj.State != fib.AdjReady || m.Len()-packet.EthernetLen > int(min(adj.Limit[mode], to.Limit[mode])) {
-			n = i
-			break
-		}
-		(*packet.Plain4)(m.Front()[:]).SetDst(&dst.MAC)
-		hop := &hops[i]
-		hop.Entry, hop.PA, hop.Adj = w.entries[i], unseen.To(to), unseen.To(adj)
-	}
+	n = lane.over(f.From(f.Locals[src.Dest].PA), pkts[:n], hops, w.entries[:n], p.VSID, src.Mode)
 	unseen.Copy(lane.pkts[lane.n:], pkts[:n])
 	lane.n += n
 	return n
+}
+
+// alike says how many packets of a burst are plain, and from the same sender: of link and
+// CA as packet.Plain4 has them. It notes whom they are for, and what their mode wants to
+// know of them.
+func (w *Worker) alike(pkts []*mbuf.Mbuf, hops []fib.Hop, link uint64, ca uint32, mode policy.Mode) int {
+	cas, hops, clamps := w.cas[:len(pkts)], hops[:len(pkts)], w.Router.ClampMSS
+	for i, m := range pkts {
+		front, size, ok := m.Plain(unfinished)
+		if !ok {
+			return i
+		}
+		h4 := (*packet.Plain4)(front[:])
+		addrs := h4.Addrs()
+		if h4.Link() != link || uint32(addrs) != ca || !h4.Fits(size) || clamps && h4.SYN() {
+			return i
+		}
+		cas[i] = bits.ReverseBytes32(uint32(addrs >> 32))
+		hop := &hops[i]
+		hop.Plain = unseen.To(h4)
+		if mode == policy.NVGRE {
+			hop.Hash, hop.TOS = packet.Hash(addrs, h4.Ports()), h4.TOS()
+		} else {
+			hop.Layout.EtherType = 0
+		}
+	}
+	return len(pkts)
+}
+
+// over finds the way over the fabric to what the packets' destinations were found to be,
+// and says how many of them have one that is ready and wide enough.
+func (l *lane) over(ways fib.Ways, pkts []*mbuf.Mbuf, hops []fib.Hop, entries []unseen.Ref[fib.Entry], vsid uint32, mode policy.Mode) int {
+	hops, entries = hops[:len(pkts)], entries[:len(pkts)]
+	for i, m := range pkts {
+		dst := entries[i].Get()
+		if dst == nil || dst.VSID != vsid || dst.Mode != mode || dst.Flags&(fib.LocalVM|fib.RouterCA) != 0 {
+			return i
+		}
+		to, adj := ways.To(dst)
+		if adj.State != fib.AdjReady || m.Len()-packet.EthernetLen > int(min(adj.Limit[mode], to.Limit[mode])) {
+			return i
+		}
+		if adj.Port != l.by {
+			l.several = l.several || l.n+i > 0
+			l.by = adj.Port
+		}
+		hop := &hops[i]
+		hop.Plain.Get().SetDst(&dst.MAC)
+		hop.Entry, hop.PA, hop.Adj = unseen.To(dst), unseen.To(to), unseen.To(adj)
+	}
+	return len(pkts)
 }
 
 // straightIn puts packets of a burst from an uplink on the way to their mode, as

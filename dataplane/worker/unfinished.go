@@ -174,7 +174,7 @@ func (w *Worker) deliver(to uint16, m *mbuf.Mbuf, l *packet.Layout, left offload
 // leave puts an unfinished frame on the way over the fabric to dst.
 func (w *Worker) leave(f *fib.FIB, dst *fib.Entry, adj *fib.Adj, o *outbound) {
 	y := &w.ways[adj.Port]
-	hash := packet.FlowHash(o.m.Data(), &o.l)
+	hash, tos := packet.FlowHash(o.m.Data(), &o.l), packet.TOS(o.m.Data(), &o.l)
 	frames, left := w.finished(o.m, &o.l, o.left, y.does(y.upTo[dst.Mode], o.m, &o.l, o.left))
 	for _, c := range frames {
 		var h *fib.Hop
@@ -183,7 +183,7 @@ func (w *Worker) leave(f *fib.FIB, dst *fib.Entry, adj *fib.Adj, o *outbound) {
 		} else {
 			h = w.throughUnfinished(c, dst.Mode, adj.Port, left)
 		}
-		h.Entry, h.PA, h.Adj, h.Hash = unseen.To(dst), unseen.To(f.Remote(dst)), unseen.To(adj), hash
+		h.Entry, h.PA, h.Adj, h.Hash, h.TOS = unseen.To(dst), unseen.To(f.Remote(dst)), unseen.To(adj), hash, tos
 		packet.ParseHead(c.Data(), c.Len(), &h.Layout)
 	}
 }
@@ -198,6 +198,7 @@ func (w *Worker) throughUnfinished(m *mbuf.Mbuf, mode policy.Mode, to uint16, le
 	lane.to, lane.egress = to, w.ways[to].egress[mode]
 	n := lane.n
 	lane.n++
+	lane.several = true
 	lane.pkts[n], lane.left[n] = unseen.To(m), left
 	return &lane.hops[n]
 }

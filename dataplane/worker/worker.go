@@ -154,12 +154,14 @@ type Worker struct {
 
 // lane gathers the packets of a burst that take the same mode.
 type lane struct {
-	n      int
-	egress Unfinished // nil: the mode's Egress
-	to     uint16     // uplink that egress is for; None without it
-	pkts   [port.MaxBurst]unseen.Ref[mbuf.Mbuf]
-	hops   [port.MaxBurst]fib.Hop
-	left   [port.MaxBurst]offload.Pending // with egress
+	n       int
+	egress  Unfinished // nil: the mode's Egress
+	to      uint16     // uplink that egress is for; None without it
+	by      uint16     // uplink that all leave by
+	several bool       // they may leave by others, too
+	pkts    [port.MaxBurst]unseen.Ref[mbuf.Mbuf]
+	hops    [port.MaxBurst]fib.Hop
+	left    [port.MaxBurst]offload.Pending // with egress
 }
 
 // outQueue gathers what a burst sends to one port.

@@ -2,6 +2,7 @@ package nvgre
 
 import (
 	"encoding/binary"
+	"math/bits"
 
 	"paca/dataplane/count"
 	"paca/dataplane/fib"
@@ -29,26 +30,42 @@ func (n *NVGRE) Egress(pkts []*mbuf.Mbuf, hops []fib.Hop, drops []count.Reason, 
 	hops, drops = hops[:len(pkts)], drops[:len(pkts)]
 	for i, m := range pkts {
 		h := &hops[i]
-		size := m.Len()
-		d := m.Prepend(int(h.Adj.Get().Len))
-		switch {
-		case d == nil:
-			drops[i] = count.Headroom
-		case h.Adj.Get().Len == untagged4 && len(d) >= usual:
-			n.untagged4((*[usual]byte)(d), h, size)
-		default:
-			n.write(d, h, size)
+		a, to := h.Adj.Get(), h.PA.Get()
+		if a.Len != fib.Outer4 {
+			drops[i] = n.write(m, h)
+			continue
 		}
+		// The same for the usual outer header, in words as they lie in memory: each is
+		// written once.
+		length := uint16(ip4FromInner + m.Len())
+		d, ok := mbuf.PrependA[[fib.Outer4]byte](m)
+		if !ok {
+			drops[i] = count.Headroom
+			continue
+		}
+		tos, id := h.TOS&n.tosMask, n.id
+		n.id = id + 1
+		word.PutUint64(d[0:], word.Uint64(a.Header[0:]))
+		word.PutUint64(d[8:], word.Uint64(a.Header[8:])|uint64(tos)<<56)
+		word.PutUint64(d[16:], word.Uint64(a.Header[16:])|uint64(bits.ReverseBytes32(uint32(length)<<16|uint32(id))))
+		word.PutUint64(d[24:], word.Uint64(a.Header[24:])|uint64(bits.ReverseBytes16(checksum4(h, tos, length, id))))
+		word.PutUint64(d[30:], word.Uint64(a.Header[30:])|uint64(word.Uint32(to.Addr[:])))
+		word.PutUint32(d[38:], bits.ReverseBytes32(key(h, h.Hash&n.flowMask)))
 	}
 }
 
-// write puts the header in front of size bytes of a frame.
-func (n *NVGRE) write(d []byte, h *fib.Hop, size int) {
-	a := h.Adj.Get()
-	copy(d, a.Header[:a.Len])
+var word = binary.LittleEndian
+
+// write puts the header in front of a frame.
+func (n *NVGRE) write(m *mbuf.Mbuf, h *fib.Hop) count.Reason {
+	a, size := h.Adj.Get(), m.Len()
 	inner := int(a.Len)
-	tos := innerTOS(d[inner:]) & n.tosMask
-	flow := h.Hash & n.flowMask
+	d := m.Prepend(inner)
+	if d == nil {
+		return count.Headroom
+	}
+	copy(d, a.Header[:inner])
+	tos, flow := h.TOS&n.tosMask, h.Hash&n.flowMask
 	if !a.V6 {
 		ip := d[inner-ip4FromInner:]
 		*(*[4]byte)(ip[16:]) = [4]byte(h.PA.Get().Addr[:4])
@@ -65,44 +82,17 @@ func (n *NVGRE) write(d []byte, h *fib.Hop, size int) {
 		ip.SetPayloadLen(uint16(packet.NVGRELen + size))
 		ip.SetDst(h.PA.Get().Addr)
 	}
-	binary.BigEndian.PutUint32(d[inner-keyFromInner:], h.Entry.Get().VSID<<8|uint32(packet.FlowID(flow)))
+	binary.BigEndian.PutUint32(d[inner-keyFromInner:], key(h, flow))
+	return count.Kept
 }
 
-// untagged4 is write for the usual outer header: made in words, of which each is
-// written once.
-func (n *NVGRE) untagged4(d *[usual]byte, h *fib.Hop, size int) {
-	const ip = packet.EthernetLen
-	a := h.Adj.Get()
-	tos := innerTOS(d[untagged4:]) & n.tosMask
-	length := uint16(ip4FromInner + size)
-	*(*[ip]byte)(d[:]) = *(*[ip]byte)(a.Header[:])
-	binary.BigEndian.PutUint64(d[ip:], binary.BigEndian.Uint64(a.Header[ip:])|uint64(tos)<<48|uint64(length)<<32|uint64(n.id)<<16)
-	binary.BigEndian.PutUint64(d[ip+8:], binary.BigEndian.Uint64(a.Header[ip+8:])|uint64(checksum4(h, tos, length, n.id))<<32)
-	binary.BigEndian.PutUint64(d[ip+16:], binary.BigEndian.Uint64(a.Header[ip+16:])|uint64(h.PA.Get().U32())<<32)
-	binary.BigEndian.PutUint32(d[ip+24:], h.Entry.Get().VSID<<8|uint32(packet.FlowID(h.Hash&n.flowMask)))
-	n.id++
+// key is that of the GRE header.
+func key(h *fib.Hop, flow uint32) uint32 {
+	return h.Entry.Get().VSID<<8 | uint32(packet.FlowID(flow))
 }
 
 // checksum4 is that of the outer IPv4 header, the sum of all that is in it.
 func checksum4(h *fib.Hop, tos uint8, length, id uint16) uint16 {
 	sum := h.Adj.Get().Sum + uint32(h.PA.Get().Sum) + uint32(tos) + uint32(length) + uint32(id)
-	sum = sum>>16 + sum&0xffff
-	return ^uint16(sum>>16 + sum)
-}
-
-const (
-	untagged4 = packet.EthernetLen + ip4FromInner  // length of the usual outer header: no tag, IPv4
-	usual     = untagged4 + packet.EthernetLen + 4 // as far as write reads with it
-)
-
-// innerTOS is the DSCP and ECN byte of an untagged frame's IP header, 0 for ARP.
-func innerTOS(frame []byte) uint8 {
-	_ = frame[packet.EthernetLen+1]
-	switch binary.BigEndian.Uint16(frame[12:]) {
-	case packet.EtherTypeIPv4:
-		return frame[packet.EthernetLen+1]
-	case packet.EtherTypeIPv6:
-		return packet.IPv6(frame[packet.EthernetLen:]).TrafficClass()
-	}
-	return 0
+	return ^uint16((sum + bits.RotateLeft32(sum, 16)) >> 16) // both halves, and the carry of their sum
 }

@@ -18,25 +18,26 @@ import (
 func (r *Rewrite) Egress(pkts []*mbuf.Mbuf, hops []fib.Hop, drops []count.Reason, events *count.Events) {
 	hops, drops = hops[:len(pkts)], drops[:len(pkts)]
 	for i, m := range pkts {
-		if !straightOut(m, &hops[i]) {
-			drops[i] = egress(m, &hops[i], events)
+		h := &hops[i]
+		if h.Layout.EtherType == 0 {
+			if straightOut(h) {
+				continue
+			}
+			frame := h.Plain.Get()
+			frame.Layout(frame.End(m.Len()), &h.Layout)
 		}
+		drops[i] = egress(m, h, events)
 	}
 }
 
 // straightOut is egress for what most packets are: plain TCP or UDP of IPv4, to an
 // untagged network. It does all that egress does for such, or nothing, and reports false.
-func straightOut(m *mbuf.Mbuf, h *fib.Hop) bool {
-	const plain = packet.EthernetLen + packet.IPv4Len
-	front, l, a := m.Front(), &h.Layout, h.Adj.Get()
-	if front == nil || l.EtherType != packet.EtherTypeIPv4 || l.L4 != plain || l.Flags != 0 || a.Len != fib.Outer4 {
+func straightOut(h *fib.Hop) bool {
+	frame, a := h.Plain.Get(), h.Adj.Get()
+	if a.Len != fib.Outer4 || !frame.Readdress(h.Addrs4()) {
 		return false
 	}
-	frame := (*packet.Plain4)(front[:])
-	if !frame.Readdress(h.Addrs4()) {
-		return false
-	}
-	*(*[packet.EthernetLen]byte)(front[:]) = *(*[packet.EthernetLen]byte)(a.Header[:])
+	*(*[packet.EthernetLen]byte)(frame[:]) = *(*[packet.EthernetLen]byte)(a.Header[:])
 	return true
 }
 
