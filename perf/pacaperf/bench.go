@@ -40,7 +40,7 @@ type bench struct {
 	pages     string // "": what the scenario says, and huge ones for other parts
 	cores     []int  // that may forward, in order of use
 	free      int    // MiB of memory at the start
-	records   int    // of scale
+	records   int    // of scale; 0: what it says
 
 	dir string // scratch; gone at the end
 	log io.Writer

@@ -77,7 +77,7 @@ func (b *bench) check(ctx context.Context, p Params, prog program, sizes []int) 
 	if err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		err = p.judge(prog, flows, size, out)
 		if err == nil || time.Now().After(deadline) || sleep(ctx, 50*time.Millisecond) != nil {
 			break

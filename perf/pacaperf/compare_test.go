@@ -112,7 +112,7 @@ func TestCompareMachines(t *testing.T) {
 }
 
 func TestRunUsage(t *testing.T) {
-	for _, args := range [][]string{{"-pages", "8K", "list"}, {"compare", "one.json"}, {"show"}, {"-scenarios", "../scenarios", "nonsense"}, {"-scenarios", t.TempDir()}, {"show", "/nonexistent.json"}} {
+	for _, args := range [][]string{{"-pages", "8K", "list"}, {"-records", "0", "list"}, {"-records", "8000001", "list"}, {"compare", "one.json"}, {"show"}, {"-scenarios", "../scenarios", "nonsense"}, {"-scenarios", t.TempDir()}, {"show", "/nonexistent.json"}} {
 		if err := run(t.Context(), args); err == nil {
 			t.Errorf("%v: no error", args)
 		}

@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -31,7 +32,7 @@ import (
 // parts are what is measured besides scenarios.
 var parts = []part{
 	{name: "churn", about: "forwarding while policy changes", takes: churnTakes, memory: plainMemory, measure: churn},
-	{name: "scale", about: "a million lookup records, or -records: time and memory", takes: scaleTakes, memory: plainMemory, measure: scale},
+	{name: "scale", about: "a million lookup records, and eight: time and memory", takes: scaleTakes, memory: plainMemory, measure: scale},
 	{name: "latency", about: "how long packets are on their way, beside testpmd", takes: latencyTakes, memory: loopMemory, measure: latency},
 	{name: "loss", about: "packets lost in a minute of policy changing", takes: lossTakes, memory: loopMemory, measure: loss},
 	{name: "profile", about: "where a worker's time goes, by function, and what testpmd takes", takes: profileTakes, memory: plainMemory, measure: profile},
@@ -123,7 +124,12 @@ func parseFlags(args []string) (*bench, []string, error) {
 	f.StringVar(&b.command, "command", b.command, "what the report says that it was made with")
 	f.IntVar(&b.rounds, "rounds", 0, "measurements of each, in turn; 0: as many as the scenario says")
 	f.DurationVar(&b.window, "window", 2*time.Second, "length of one measurement")
-	f.IntVar(&b.records, "records", 1_000_000, "lookup records of scale, at most 8,000,000")
+	f.Func("records", "lookup records of scale, up to 8,000,000 (default: a million, and eight)", func(s string) (err error) {
+		if b.records, err = strconv.Atoi(s); err == nil && (b.records < 1 || b.records > scaleMost) {
+			err = errors.New("from 1 to 8,000,000 can be had")
+		}
+		return err
+	})
 	f.BoolVar(&b.quick, "quick", false, "a first impression: one round of one second, of sweeps the ends")
 	f.Func("pages", "of all memory, 2M or 4K, instead of what scenarios say", func(s string) error {
 		if b.pages = s; s != huge && s != ordinary {

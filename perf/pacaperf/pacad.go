@@ -88,7 +88,7 @@ func start(ctx context.Context, b *bench, host string) (*daemon, error) {
 
 // port asks for the counters of one port.
 func (d *daemon) port(ctx context.Context, name string) (*pacav1.Port, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	all, err := client.All(d.ListPorts(ctx, connect.NewRequest(&pacav1.ListPortsRequest{})))
 	if err != nil {

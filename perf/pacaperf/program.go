@@ -85,8 +85,8 @@ func rxPcap(captures []string, forever bool) string {
 // something. The rest is somebody else's: a machine may have other things to do.
 const fairShare = 0.97
 
-// patience with a program that sends nothing: a million frames and records are read first,
-// and cores may be somebody else's.
+// patience with a program that does nothing: a million frames and records are read first, and
+// cores may be somebody else's.
 const patience = time.Minute
 
 // reading is one measurement.

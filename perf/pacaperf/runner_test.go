@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -110,12 +111,14 @@ func TestHere(t *testing.T) {
 
 // The time left shrinks with what was estimated and is done.
 func TestTell(t *testing.T) {
-	var out bytes.Buffer
-	b := &bench{log: &out, total: 40 * time.Second, begun: time.Now().Add(-20 * time.Second)}
-	b.tell(10*time.Second, "a")
-	b.tell(10*time.Second, "b %d", 1)
-	b.tell(100*time.Second, "c")
-	if got, want := out.String(), "a (1m0s left)\nb 1 (20s left)\nc (0s left)\n"; got != want {
-		t.Errorf("%q, want %q", got, want)
-	}
+	synctest.Test(t, func(t *testing.T) { // whose time stands still
+		var out bytes.Buffer
+		b := &bench{log: &out, total: 40 * time.Second, begun: time.Now().Add(-20 * time.Second)}
+		b.tell(10*time.Second, "a")
+		b.tell(10*time.Second, "b %d", 1)
+		b.tell(100*time.Second, "c")
+		if got, want := out.String(), "a (1m0s left)\nb 1 (20s left)\nc (0s left)\n"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	})
 }

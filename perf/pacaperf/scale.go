@@ -18,8 +18,27 @@ const (
 	scaleMost   = 8_000_000 // records; there are no more CAs
 )
 
-func scaleTakes(b *bench) time.Duration {
-	return time.Duration(b.roundsOr(scaleRounds)) * time.Duration(1+b.records/1_000_000) * 8 * time.Second
+// sizes are how many records are measured.
+func (b *bench) sizes() []int {
+	switch {
+	case b.records > 0:
+		return []int{b.records}
+	case b.quick:
+		return []int{1_000_000}
+	}
+	return []int{1_000_000, scaleMost}
+}
+
+func scaleTakes(b *bench) (sum time.Duration) {
+	for _, n := range b.sizes() {
+		sum += scaleCost(n) * time.Duration(b.roundsOr(scaleRounds))
+	}
+	return sum
+}
+
+// scaleCost is about how long it takes to measure so many records once.
+func scaleCost(records int) time.Duration {
+	return time.Duration(1+records/1_000_000) * 8 * time.Second
 }
 
 // scaleFigures is what scaleOnce measures.
@@ -32,15 +51,23 @@ type scaleFigures struct {
 
 // scale measures a million lookup records or more: through the socket in sets, and at a
 // restart; while the host forwards.
-func scale(ctx context.Context, b *bench) ([]Row, error) {
-	if b.records < 1 || b.records > scaleMost {
-		return nil, fmt.Errorf("scale: %s; from 1 to %s can be had", counted(b.records, "record"), grouped(scaleMost))
+func scale(ctx context.Context, b *bench) (all []Row, err error) {
+	for _, n := range b.sizes() {
+		rows, err := scaleTo(ctx, b, n)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, rows...)
 	}
+	return all, nil
+}
+
+func scaleTo(ctx context.Context, b *bench, records int) ([]Row, error) {
 	resident := (*Goal)(nil)
-	if b.records == scaleMost {
+	if records == scaleMost {
 		resident = &Goal{Hold: 1536, Aim: 512}
 	}
-	perMillion := func(s float64) float64 { return s * float64(b.records) / 1_000_000 }
+	perMillion := func(s float64) float64 { return s * float64(records) / 1_000_000 }
 	measures := []struct {
 		name, unit string
 		goal       *Goal
@@ -54,21 +81,22 @@ func scale(ctx context.Context, b *bench) ([]Row, error) {
 		{"resident memory after they were applied", "MiB", resident, func(f *scaleFigures) float64 { return f.filled.resident }},
 		{"resident memory after the restart", "MiB", resident, func(f *scaleFigures) float64 { return f.restarted.resident }},
 		{"of that, DPDK's and pages of files", "MiB", nil, func(f *scaleFigures) float64 { return f.restarted.resident - f.restarted.anonymous }},
+		{"huge pages besides, all of them DPDK's", "MiB", nil, func(f *scaleFigures) float64 { return f.restarted.huge }},
 	}
-	what := counted(b.records, "record")
+	what := counted(records, "record")
 	rows := make([]Row, len(measures))
 	for i, m := range measures {
 		rows[i] = Row{Scenario: "scale", What: what + ": " + m.name, Unit: m.unit, Less: true, Goal: m.goal, Series: []Series{{Name: "pacad"}}}
 	}
 	for range b.roundsOr(scaleRounds) {
-		figures, err := scaleOnce(ctx, b)
+		figures, err := scaleOnce(ctx, b, records)
 		if err != nil {
 			return nil, err
 		}
 		for i, m := range measures {
 			rows[i].Series[0].Samples = append(rows[i].Series[0].Samples, m.of(&figures))
 		}
-		b.tell(scaleTakes(b)/time.Duration(b.roundsOr(scaleRounds)), "scale: %s: applied in %.1f s, restart in %.1f s, %.0f MiB", what, figures.applied.Seconds(), figures.restart.Seconds(), figures.restarted.resident)
+		b.tell(scaleCost(records), "scale: %s: applied in %.1f s, restart in %.1f s, %.0f MiB", what, figures.applied.Seconds(), figures.restart.Seconds(), figures.restarted.resident)
 		if err := b.forget(); err != nil {
 			return nil, err
 		}
@@ -76,14 +104,14 @@ func scale(ctx context.Context, b *bench) ([]Row, error) {
 	return rows, nil
 }
 
-func scaleOnce(ctx context.Context, b *bench) (f scaleFigures, err error) {
+func scaleOnce(ctx context.Context, b *bench, records int) (f scaleFigures, err error) {
 	p := b.plain()
 	j, err := b.job(ctx, p)
 	if err != nil {
 		return f, err
 	}
 	j.policy = b.path("scale.db")
-	p.Records = b.records
+	p.Records = records
 	r, err := pacad{}.start(ctx, j)
 	if err != nil {
 		return f, err
@@ -116,11 +144,11 @@ func scaleOnce(ctx context.Context, b *bench) (f scaleFigures, err error) {
 	return f, errors.Join(err, d.stop())
 }
 
-// footprint is what a process has of the machine's, DPDK's ordinary memory included, in
-// MiB.
+// footprint is what a process has of the machine's, in MiB.
 type footprint struct {
 	resident, peak float64
-	anonymous      float64 // what is neither DPDK's nor pages of files
+	anonymous      float64 // of resident: what is neither DPDK's nor pages of files
+	huge           float64 // besides
 }
 
 func (d *daemon) footprint() footprint {
@@ -129,5 +157,5 @@ func (d *daemon) footprint() footprint {
 		kib, _ := strconv.Atoi(find(status, key+`:\s+(\d+)`))
 		return float64(kib >> 10)
 	}
-	return footprint{mib("VmRSS"), mib("VmHWM"), mib("RssAnon")}
+	return footprint{mib("VmRSS"), mib("VmHWM"), mib("RssAnon"), mib("HugetlbPages")}
 }
