@@ -181,7 +181,32 @@ func writeProfile(path string, r *Report) error {
 		}
 		return nil
 	}
+	writeBudgets(&s, r)
 	return os.WriteFile(path, []byte(s.String()), 0o644)
+}
+
+// writeBudgets is a table of what goals leave for the trip of a packet, in nanoseconds: all that
+// is not the devices', which testpmd io has as well.
+func writeBudgets(s *strings.Builder, r *Report) {
+	var lines []string
+	for _, row := range r.Rows {
+		devices := row.series("testpmd io")
+		if row.Params == nil || devices == nil {
+			continue
+		}
+		ns := func(mpps float64) float64 { return 1000 / mpps * float64(row.Params.Cores) }
+		above := func(took float64) string { return fmt.Sprintf("%.1f", took-ns(median(devices.Samples))) }
+		for _, ratio := range row.Ratios {
+			if ratio.Goal != nil && row.series(ratio.To) != nil {
+				peer := ns(median(row.series(ratio.To).Samples))
+				lines = append(lines, fmt.Sprintf("| %s | %s | %s | %s | %s | %s |", row.What, ratio.To, above(peer), above(ns(median(row.Series[0].Samples))), above(peer/ratio.Goal.Hold), above(peer/ratio.Goal.Aim)))
+			}
+		}
+	}
+	if lines != nil {
+		fmt.Fprintf(s, "\n## What goals leave\n\nNanoseconds of a packet above those of testpmd io: what the devices do not take.\n\n"+
+			"| traffic | beside | which takes | pacad takes | to hold it may take | to reach the aim |\n|---|---|---|---|---|---|\n%s\n", strings.Join(lines, "\n"))
+	}
 }
 
 const profileLegend = `Samples of the worker's thread, by function; functions that the compiler put into others are theirs. What testpmd takes for a packet with

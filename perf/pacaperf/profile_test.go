@@ -47,6 +47,16 @@ func TestProfile(t *testing.T) {
 			t.Errorf("no %s in\n%s", line, text)
 		}
 	}
+	// 40 Mpps are 25 ns, the devices take 10 of them, and 0.5 of 50 Mpps takes 40.
+	row := Row{Scenario: "s", What: "v", Params: &plainParams, Series: []Series{{"pacad", []float64{40}}, {"testpmd io", []float64{100}}, {"testpmd mac", []float64{50}}}}
+	row.compare("pacad", "testpmd mac", &Goal{0.5, 1})
+	r.Rows = append(r.Rows, row)
+	if err := save(dir, r); err != nil {
+		t.Fatal(err)
+	}
+	if text, line := read(filepath.Join(dir, "profile.md")), "| v | testpmd mac | 10.0 | 15.0 | 30.0 | 10.0 |\n"; !strings.Contains(text, line) {
+		t.Errorf("no %s in\n%s", line, text)
+	}
 	// A report without functions leaves none of another's.
 	r.Rows[0].Functions = nil
 	if err := save(dir, r); err != nil || exists(filepath.Join(dir, "profile.md")) {
