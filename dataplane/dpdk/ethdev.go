@@ -102,6 +102,7 @@ const (
 	RSSNVGRE          uint64 = C.RTE_ETH_RSS_NVGRE
 	RSSLevelMask      uint64 = C.RTE_ETH_RSS_LEVEL_MASK
 	RSSLevelInnermost uint64 = C.RTE_ETH_RSS_LEVEL_INNERMOST
+	RSSChecksums      uint64 = C.RTE_ETH_RSS_IPV4_CHKSUM | C.RTE_ETH_RSS_L4_CHKSUM
 	RSSInner          uint64 = C.RTE_ETH_RSS_IP | C.RTE_ETH_RSS_TCP | C.RTE_ETH_RSS_UDP // what tenants' flows differ in
 )
 

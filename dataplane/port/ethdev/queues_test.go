@@ -200,6 +200,7 @@ func TestO32Hashes(t *testing.T) {
 		{"net_cnxk", ip | dpdk.RSSNVGRE | dpdk.RSSLevelMask, false, ip | dpdk.RSSNVGRE, ""},
 		{"net_cnxk", ip | dpdk.RSSLevelMask&^dpdk.RSSLevelInnermost, true, ip, ""},
 		{"net_enic", ip | dpdk.RSSNVGRE, true, ip | dpdk.RSSNVGRE, keyRSS},
+		{"net_cnxk", ip | dpdk.RSSChecksums, false, ip, ""}, // which differ within a flow
 		{"net_af_packet", 0, true, 0, innerKernel},
 		{"net_af_packet", 0, false, 0, ""},
 	} {

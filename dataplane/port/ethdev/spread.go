@@ -20,10 +20,10 @@ const (
 var dissects = map[string]bool{"net_af_packet": true, "net_tap": true}
 
 // hashes is what RSS of a device with several receive queues goes by: all that it
-// offers, and of NVGRE the inner headers if that is wanted; how it then spreads NVGRE
-// is "" if it does not.
+// offers and that is the same for all of a flow, and of NVGRE the inner headers if that
+// is wanted; how it then spreads NVGRE is "" if it does not.
 func hashes(i *dpdk.DevInfo, inner bool) (rss uint64, how string) {
-	rss = i.RSSOffloads &^ dpdk.RSSLevelMask
+	rss = i.RSSOffloads &^ (dpdk.RSSLevelMask | dpdk.RSSChecksums)
 	switch {
 	case !inner:
 	case dissects[i.Driver]:
