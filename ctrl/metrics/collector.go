@@ -31,8 +31,8 @@ type Port struct {
 // Worker is one poll-mode worker; what it counted by port is in Port.
 type Worker struct {
 	Core     int
-	Counters *count.Worker
-	Load     float64 // part of the last seconds in which there was something to do, 0 to 1
+	Counters *count.Worker // a Snapshot
+	Load     float64       // part of the last seconds in which there was something to do, 0 to 1
 }
 
 // FIB is the table that the workers read, by its size.
@@ -156,8 +156,7 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	workers, imbalance := c.source.Workers()
 	gauge(uneven, imbalance)
 	for _, w := range workers {
-		s := w.Counters.Snapshot()
-		sum := s.Sum()
+		s, sum := w.Counters, w.Counters.Sum()
 		core := strconv.Itoa(w.Core)
 		counter(polls, s.PollsEmpty, core, "empty")
 		counter(polls, s.PollsValid, core, "valid")
