@@ -156,7 +156,7 @@ func TestConstantsAreTold(t *testing.T) {
 // Each thing that a plain packet must not be makes it one that is not.
 func TestPlain(t *testing.T) {
 	plain := func(change func(m *Mbuf)) bool {
-		m := NewHeap(1, Headroom+FrontLen).Packet([]byte("tenant"), 0)
+		m := NewHeap(1, Headroom+FrontLen).Packet([]byte("tenant"), 60)
 		change(m)
 		front, size, ok := m.Plain(TxTCPSegment | RxVLANStripped)
 		if ok && (front != m.Front() || int(size) != m.Len() || &front[0] != &m.Data()[0]) {
@@ -168,7 +168,7 @@ func TestPlain(t *testing.T) {
 		t.Error("a plain packet is none")
 	}
 	for what, change := range map[string]func(*Mbuf){
-		"two buffers":  func(m *Mbuf) { m.Join(NewHeap(1, 200).Packet([]byte("more"), 0)) },
+		"two buffers":  func(m *Mbuf) { m.Join(NewHeap(1, 200).Packet([]byte("more"), 60)) },
 		"a flag":       func(m *Mbuf) { m.SetFlags(TxIPv4 | RxVLANStripped) },
 		"too near end": func(m *Mbuf) { m.Adj(1) },
 		"another flag": func(m *Mbuf) { m.SetFlags(TxTCPSegment) },
@@ -183,7 +183,7 @@ func TestPlain(t *testing.T) {
 func TestPrependA(t *testing.T) {
 	type room [Headroom - 1]byte
 	h := NewHeap(2, Headroom+64)
-	a, b := h.Packet([]byte("tenant"), 0), h.Packet([]byte("tenant"), 0)
+	a, b := h.Packet([]byte("tenant"), 60), h.Packet([]byte("tenant"), 60)
 	r, ok := PrependA[room](a)
 	if d := b.Prepend(len(r)); !ok || len(d) != a.Len() || len(d) != len(a.Data()) || a.Headroom() != b.Headroom() || &r[0] != &a.Data()[0] {
 		t.Errorf("%v, %d bytes, %d in front; Prepend: %d, %d", ok, a.Len(), a.Headroom(), b.Len(), b.Headroom())

@@ -48,6 +48,9 @@ func (b *Plain6) SYN() bool { return b.Proto() == ProtoTCP && b[plain6+tcpFlags]
 
 func (b *Plain6) Proto() uint8 { return b[EthernetLen+ip6NextHeader] }
 
+// TOS is the traffic class: DSCP and ECN.
+func (b *Plain6) TOS() uint8 { return b[EthernetLen]<<4 | b[EthernetLen+1]>>4 }
+
 // ECN is that of the traffic class.
 func (b *Plain6) ECN() uint8 { return b[EthernetLen+1] >> 4 & 3 }
 

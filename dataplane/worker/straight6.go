@@ -46,32 +46,15 @@ func (w *Worker) straightOut6(f *fib.FIB, p *fib.Port, pkts []*mbuf.Mbuf) int {
 			break
 		}
 		w.cas6[n] = *h6.DstIP()
+		hop.Plain = unseen.To((*packet.Plain4)(front[:])) // for its MACs
 		if mode == policy.NVGRE {
-			hop.Hash = h6.Hash()
+			hop.Hash, hop.TOS = h6.Hash(), h6.TOS()
 		} else {
 			h6.Layout(end, &hop.Layout)
 		}
 	}
 	f.LookupAll6(p.RD, w.cas6[:n], w.entries[:])
-	from := f.Locals[src.Dest].PA
-	pkts = pkts[:n]
-	hops = hops[:n]
-	for i, m := range pkts {
-		dst := w.entries[i].Get()
-		if dst == nil || dst.VSID != p.VSID || dst.Mode != mode || dst.Flags&(fib.LocalVM|fib.RouterCA) != 0 {
-			n = i
-			break
-		}
-		to := f.Remote(dst)
-		adj := f.AdjTo(to, from)
-		if adj.State != fib.AdjReady || m.Len()-packet.EthernetLen > int(min(adj.Limit[mode], to.Limit[mode])) {
-			n = i
-			break
-		}
-		(*packet.Plain6)(m.Front()[:]).SetDst(&dst.MAC)
-		hop := &hops[i]
-		hop.Entry, hop.PA, hop.Adj = w.entries[i], unseen.To(to), unseen.To(adj)
-	}
+	n = lane.over(f.From(f.Locals[src.Dest].PA), pkts[:n], hops, w.entries[:n], p.VSID, mode)
 	unseen.Copy(lane.pkts[lane.n:], pkts[:n])
 	lane.n += n
 	return n
