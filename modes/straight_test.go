@@ -26,7 +26,7 @@ import (
 func TestStraightIsTheSame(t *testing.T) {
 	mixed := wholePolicy()
 	mixed.CustomerRoutes = defaults(vmGate2)
-	mixed.Ports[blue3].MTU, mixed.Ports[blue3].DHCPGuard = 80, true
+	mixed.Ports[blue3].MTU, mixed.Ports[blue3].DHCPGuard = 68, true
 	away := vm{macBlue1, "10.1.1.19", "fd00:1::19"} // a CA of blue1's that lives on another host
 	mixed.LookupRecords = append(mixed.LookupRecords, records(6001, away, paFar)...)
 	mixed.ProviderAddresses = append(mixed.ProviderAddresses, policy.ProviderAddress{Prefix: prefix("192.168.1.11/24"), Port: "uplink"})
@@ -44,6 +44,24 @@ func TestStraightIsTheSame(t *testing.T) {
 		return frames
 	}
 	out4, in4 := between(vmBlue1, vmBlue2, macBlue2, false), between(vmBlue2, vmBlue1, macBlue1, false)
+	sized := func(d datagram, size int) []byte { d.size = size; return d.frame() }
+	to3 := between(vmBlue2, vmBlue3, macBlue3, false)
+	cut := tunnel(6001, paFar, paHere, sized(in4, 64))
+	cut[20] = 0x20 // a fragment, and one whole inside
+	several := [][]byte{reseal(cut), tunnel(6001, paFar, "192.168.1.11", sized(in4, 60)),
+		tunnel(6001, paFar, paHere, sized(to3, 68)), tunnel(6001, paFar, paHere, sized(to3, 69)), // all that it takes, and more
+		tunnel(5001, paFar, paHere, sized(between(vmRed2, vmRed1, macRed1, false), 60)),
+		tunnel(5001, paFar, paHere, sized(between(vmRed2, vmRed1, macBlue1, false), 60)),
+		tunnel(6001, paFar, paHere, sized(between(vmBlue2, vmBlue4, vmBlue4.mac, false), 60)),
+		tunnel(6002, paFar, paHere, sized(between(vmBlue6, vmBlue5, vmBlue5.mac, false), 60))}
+	rewritten := rewritePolicy(1)
+	rewritten.Ports[blue3].MTU = 68
+	toPA := func(from, to pas, size int) []byte {
+		return datagram{from: macRouter, to: macUplink, src: from.v4, dst: to.v4, size: size}.frame()
+	}
+	severalPAs := [][]byte{toPA(paBlue2, paBlue3, 68), toPA(paBlue2, paBlue3, 69), toPA(paAway, paBlue1, 60), toPA(paBlue6, paBlue5, 60),
+		toPA(paBlue6, paBlue1, 60), toPA(paGreen2, paGreen1, 60), toPA(paGreen2, paBlue1, 60), toPA(paBlue1, paBlue3, 60),
+		tunnel(5001, paHost2, paHost1, sized(between(vmRed2, vmRed1, macRed1, false), 60))} // the other mode's
 	swapped := datagram{from: macRouter, to: macUplink, src: paBlue2.v6, dst: paBlue1.v6}
 	received := func(vsid uint32, from, to string, frames ...[]byte) (all [][]byte) {
 		for _, f := range frames {
@@ -63,7 +81,7 @@ func TestStraightIsTheSame(t *testing.T) {
 		{"nvgre", mixed, []string{paFar}, []func(testing.TB) (*rig, func()){pairs, detours, alone}, false, []input{
 			together(blue1, append(flows(64), out4.syn(1460, nil))...),
 			together(blue1, append(flows6(64, out), out.syn(1440, nil))...),
-			together(uplink, append(fabricFlows(t)[:64], tunnel(6001, paFar, "192.168.1.11", in4.frame()))...),
+			together(uplink, append(fabricFlows(t)[:16], several...)...),
 			together(uplink, append(received(6001, paFar, paHere, flows6(64, in)...), tunnel(6001, paFar, "192.168.1.11", in.frame()))...),
 			together(blue3, guarded(false)...),
 			together(blue3, guarded(true)...),
@@ -83,10 +101,10 @@ func TestStraightIsTheSame(t *testing.T) {
 			together(uplink, lies6(tunnel(6001, six(paFar), six(paHere), in.frame()))...),
 			together(uplink, lies6(tunnel(6001, six(paFar), six(paHere), in4.frame()))...),
 		}},
-		{"rewrite", rewritePolicy(1), []string{paBlue2.v4, paBlue2.v6}, []func(testing.TB) (*rig, func()){rewriting}, false, []input{
+		{"rewrite", rewritten, []string{paBlue2.v4, paBlue2.v6}, []func(testing.TB) (*rig, func()){rewriting}, false, []input{
 			together(blue1, rewriteFlows(64, macBlue2, macBlue1, vmBlue1.v4, vmBlue2.v4)...),
 			together(blue1, flows6(64, out)...),
-			together(uplink, rewriteFlows(64, macUplink, macRouter, paBlue2.v4, paBlue1.v4)...),
+			together(uplink, append(rewriteFlows(16, macUplink, macRouter, paBlue2.v4, paBlue1.v4), severalPAs...)...),
 			together(uplink, flows6(64, swapped)...),
 		}, []input{
 			together(blue1, odd6(out)...),

@@ -35,14 +35,15 @@ func (h *Hop) Addrs4() uint64 {
 // what the mode makes of it.
 type Arrival struct {
 	Outer    packet.Layout      // of the whole frame
-	To4      unseen.Ref[Owner4] // in: the VM that has the IPv4 PA to itself, for rewrite; 0 for IPv6, never that of a packet before
-	To6      unseen.Ref[Owner6] // likewise IPv6; read if To4 is 0
 	PA       uint16             // in: the PA of this host it is for, an index into PAs; None: for a group of them
-	Kind     ArrivalKind        // in: ToVM
-	Verified bool               // in: the device found the outer IPv4 header's checksum right (O31)
 	Port     uint16             // out: the VM port that gets the tenant's frame
+	Kind     ArrivalKind        // in: ToVM
+	Plain    bool               // in: the frame is a packet.Plain4, in one buffer that has a Front
+	Verified bool               // in: the device found the outer IPv4 header's checksum right (O31)
 	Cut      bool               // in: it is to be cut, so that it fits (M12)
 	VSID     uint32             // out, with ToGroup: the virtual subnet whose VMs get it
+	To4      unseen.Ref[Owner4] // in: the VM that has the IPv4 PA to itself, for rewrite; 0 for IPv6, never that of a packet before
+	To6      unseen.Ref[Owner6] // likewise IPv6; read if To4 is 0
 }
 
 // ArrivalKind says whom a packet from the fabric is for.

@@ -606,7 +606,7 @@ func host4(a netip.Addr) uint32 {
 // editOwner changes what a PA of a rewrite subnet leads to (R6).
 func (c *Compiler) editOwner(pa paKey, k caKey, op op) {
 	if k.ca.Is4() {
-		change(&c.fib.owners4, &c.owners4, slotPA4{binary.BigEndian.Uint32(pa[12:]), k.rd, host4(k.ca)}, op, c.was == nil)
+		change(&c.fib.owners4, &c.owners4, slotPA4{pa: binary.BigEndian.Uint32(pa[12:]), rd: k.rd, ca: host4(k.ca)}, op, c.was == nil)
 	} else {
 		change(&c.fib.owners6, &c.owners6, slotPA6{pa, k.ca.As16(), k.rd}, op, c.was == nil)
 	}

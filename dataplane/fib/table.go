@@ -413,7 +413,7 @@ func (s slotMAC) is(o slotMAC) bool         { return s.Entry.is(&o.Entry) }
 
 // slotPA4 gives a PA that a VM has to itself the CA of its record (R6). It is no
 // second copy of that: look-ups by PA find one after the other.
-type slotPA4 struct{ pa, rd, ca uint32 } // PA 0: empty
+type slotPA4 struct{ pa, ca, rd uint32 } // PA 0: empty. CA and RD as in a Key, to be read as one word
 
 func (s slotPA4) empty() bool               { return s.pa == 0 }
 func (s slotPA4) hash(spread uint64) uint64 { return mix(uint64(s.pa), spread) }

@@ -69,6 +69,9 @@ func (m *Mbuf) Front() *[FrontLen]byte {
 	return (*[FrontLen]byte)(unsafe.Add(m.bufAddr, m.dataOff))
 }
 
+// Start is Front for who knows that it is there.
+func (m *Mbuf) Start() *[FrontLen]byte { return (*[FrontLen]byte)(unsafe.Add(m.bufAddr, m.dataOff)) }
+
 // Len is the packet's length in bytes over all its segments.
 func (m *Mbuf) Len() int { return int(m.pktLen) }
 

@@ -78,12 +78,11 @@ var transportLen = [256]uint8{
 // has its 28 bytes. Any other EtherType is OK, with End at the frame's end.
 // After a fault l holds what was found so far; its offsets lie inside the frame.
 func Parse(frame []byte, l *Layout) Fault {
-	if len(frame) >= len(Plain4{}) {
-		if b := (*Plain4)(frame); b.EtherType() == EtherTypeIPv4 {
-			if end := b.End(len(frame)); end != 0 {
-				b.Layout(end, l)
-				return OK
-			}
+	if len(frame) >= len(Plain4{}) && len(frame) <= maxFrame {
+		b := (*Plain4)(frame)
+		if end := b.End(len(frame)); end != 0 {
+			b.Layout(end, l)
+			return OK
 		}
 	}
 	return parse(frame, len(frame), l)

@@ -12,15 +12,23 @@ import (
 type Plain4 [EthernetLen + IPv4Len + tcpChecksum + 2]byte
 
 // End is one past the network packet, from the frame's start, if the frame, of size
-// bytes and EtherType IPv4, is of that kind and as Parse would accept it; else 0.
+// bytes and no more than 65535, is of that kind and as Parse would accept it; else 0.
 func (b *Plain4) End(size int) int {
-	if size > maxFrame || !b.Fits(uint16(size)) {
+	const (
+		plain    = 0x45<<16 | 0x0008 // EtherType, version and header length, as read; then TOS
+		fragment = 0xff3f            // IPv4MoreFragments and the offset, as read
+		longest  = TCPLen            // of transportLen
+	)
+	x := binary.LittleEndian.Uint64(b[ethType:])
+	end := EthernetLen + int(bits.ReverseBytes16(uint16(x>>32)))
+	if uint32(x)<<8 != plain<<8 || binary.LittleEndian.Uint16(b[EthernetLen+ip4Fragment:])&fragment != 0 || end > size ||
+		end < EthernetLen+IPv4Len+longest && end < EthernetLen+IPv4Len+int(transportLen[b.Proto()]) {
 		return 0
 	}
-	return EthernetLen + int(binary.BigEndian.Uint16(b[EthernetLen+ip4TotalLen:]))
+	return end
 }
 
-// Fits says whether End is not 0.
+// Fits says whether End is not 0, of a frame whose EtherType is known to be IPv4.
 func (b *Plain4) Fits(size uint16) bool {
 	const first = 0xff | uint64(IPv4MoreFragments|ip4OffsetMask)>>8<<48 | 0xff<<56 // version and IHL, fragments: the eight bytes as the machine reads them
 	length := binary.BigEndian.Uint16(b[EthernetLen+ip4TotalLen:])
@@ -57,9 +65,14 @@ func (b *Plain4) SetDst(m *MAC) { move((*MAC)(b[ethDst:]), m) }
 func (b *Plain4) SetSrc(m *MAC) { move((*MAC)(b[ethSrc:]), m) }
 
 // To says whether the destination MAC is m.
-func (b *Plain4) To(m *MAC) bool {
-	return binary.LittleEndian.Uint32(b[ethDst:]) == binary.LittleEndian.Uint32(m[:]) &&
-		binary.LittleEndian.Uint16(b[ethDst+4:]) == binary.LittleEndian.Uint16(m[4:])
+func (b *Plain4) To(m *MAC) bool { return b.DstWord() == m.Word() }
+
+// DstWord is the Word of the destination MAC.
+func (b *Plain4) DstWord() uint64 { return binary.LittleEndian.Uint64(b[ethDst:]) << 16 }
+
+// Word is a MAC as one word to compare.
+func (m MAC) Word() uint64 {
+	return uint64(binary.LittleEndian.Uint32(m[:]))<<16 | uint64(binary.LittleEndian.Uint16(m[4:]))<<48
 }
 
 // move copies by way of registers, since an assignment would go by way of the stack.
@@ -78,35 +91,53 @@ func (b *Plain4) Verify() bool {
 }
 
 // Readdress is Readdress4, for TCP and UDP; for all else it reports false and changes
-// nothing. The transport's shortest header must lie in the packet, as End sees to. addrs
-// are the new source and destination address as Addrs reads them.
+// nothing. addrs are the new source and destination address as Addrs reads them.
 func (b *Plain4) Readdress(addrs uint64) bool {
-	const l4 = EthernetLen + IPv4Len
 	proto := b.Proto()
-	if proto != ProtoUDP && proto != ProtoTCP {
+	if proto != ProtoTCP && proto != ProtoUDP {
 		return false
 	}
-	delta := change(b.Addrs(), addrs)
-	binary.LittleEndian.PutUint64(b[EthernetLen+ip4Src:], addrs)
-	header := binary.LittleEndian.Uint16(b[EthernetLen+ip4Checksum:])
-	binary.LittleEndian.PutUint16(b[EthernetLen+ip4Checksum:], mended(header, delta))
+	delta := Change(b.Addrs(), addrs)
+	b.SetAddrs(addrs, delta)
 	if proto == ProtoTCP {
-		sum := binary.LittleEndian.Uint16(b[l4+tcpChecksum:])
-		binary.LittleEndian.PutUint16(b[l4+tcpChecksum:], mended(sum, delta))
-		return true
-	}
-	if sum := binary.LittleEndian.Uint16(b[l4+udpChecksum:]); sum != 0 { // R10
-		if sum = mended(sum, delta); sum == 0 {
-			sum = 0xffff
-		}
-		binary.LittleEndian.PutUint16(b[l4+udpChecksum:], sum)
+		b.MendTCP(delta)
+	} else {
+		b.MendUDP(delta)
 	}
 	return true
 }
 
-// change is what the sum over addresses changes by when others take their place: of
-// words as the machine reads them, and so are the checksums (RFC 1071 2(B)).
-func change(was, is uint64) uint32 {
+// SetAddrs gives the packet other addresses, as Addrs reads them, and mends the header's
+// checksum. delta is Change from what they were.
+func (b *Plain4) SetAddrs(addrs uint64, delta uint32) {
+	binary.LittleEndian.PutUint64(b[EthernetLen+ip4Src:], addrs)
+	sum := (*[2]byte)(b[EthernetLen+ip4Checksum:])
+	binary.LittleEndian.PutUint16(sum[:], mended(binary.LittleEndian.Uint16(sum[:]), delta))
+}
+
+// MendTCP mends the checksum of a TCP packet whose shortest header is in it, as End sees to.
+func (b *Plain4) MendTCP(delta uint32) {
+	sum := (*[2]byte)(b[EthernetLen+IPv4Len+tcpChecksum:])
+	binary.LittleEndian.PutUint16(sum[:], mended(binary.LittleEndian.Uint16(sum[:]), delta))
+}
+
+// MendUDP is MendTCP for UDP, where zero means that there is none: it stays, and none
+// becomes it (R10).
+func (b *Plain4) MendUDP(delta uint32) {
+	sum := (*[2]byte)(b[EthernetLen+IPv4Len+udpChecksum:])
+	is := binary.LittleEndian.Uint16(sum[:])
+	if is == 0 {
+		return
+	}
+	if is = mended(is, delta); is == 0 {
+		is = 0xffff
+	}
+	binary.LittleEndian.PutUint16(sum[:], is)
+}
+
+// Change is what the sum over addresses changes by when others take their place, of
+// words as the machine reads them: so are the checksums (RFC 1071 2(B)).
+func Change(was, is uint64) uint32 {
 	sum, carry := bits.Add64(^was, is, 0)
 	sum, _ = bits.Add64(sum, 0, carry)
 	half := uint32((sum + bits.RotateLeft64(sum, 32)) >> 32) // both halves, and the carry of their sum

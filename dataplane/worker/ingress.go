@@ -38,11 +38,11 @@ func (w *Worker) fromFabric(f *fib.FIB, pkts []*mbuf.Mbuf) {
 	}
 	for len(pkts) > 0 {
 		n := w.straightIn(f, pkts)
-		if pkts = pkts[n:]; len(pkts) == 0 {
-			break
+		if n == 0 {
+			w.classify(f, pkts[0])
+			n = 1
 		}
-		w.classify(f, pkts[0])
-		pkts = pkts[1:]
+		pkts = pkts[n:]
 	}
 	for mode := range w.inbound {
 		if w.inbound[mode].n > 0 {
@@ -146,7 +146,7 @@ func (w *Worker) classify(f *fib.FIB, m *mbuf.Mbuf) {
 		return
 	}
 	a := &lane.arrivals[lane.n]
-	a.PA, a.Kind, a.To4, a.To6 = own, fib.ToVM, unseen.To(to4), unseen.To(to6)
+	a.PA, a.Kind, a.Plain, a.To4, a.To6 = own, fib.ToVM, false, unseen.To(to4), unseen.To(to6)
 	lane.pkts[lane.n] = unseen.To(m)
 	lane.n++
 }
@@ -240,10 +240,10 @@ func (w *Worker) decap(f *fib.FIB, mode Mode, lane *inbound) {
 		switch {
 		case reasons[i] == count.Kept && a.Kind == fib.ToVM:
 			first := i
-			for i+1 < len(pkts) && reasons[i+1] == count.Kept && arrivals[i+1].Kind == fib.ToVM && arrivals[i+1].Port == a.Port {
-				i++
+			for i++; i < len(pkts) && reasons[i] == count.Kept && arrivals[i].Port == a.Port && arrivals[i].Kind == fib.ToVM; i++ {
 			}
-			w.sendAll(a.Port, pkts[first:i+1])
+			w.sendAll(a.Port, pkts[first:i])
+			i--
 		case reasons[i] == count.Kept:
 			w.arrived(f, m, a)
 		case reasons[i] == count.GREOther:

@@ -107,48 +107,52 @@ func (l *lane) over(ways fib.Ways, pkts []*mbuf.Mbuf, hops []fib.Hop, entries []
 	return len(pkts)
 }
 
-// straightIn puts packets of a burst from an uplink on the way to their mode, as
+// straightIn puts packets of a burst from an uplink on the way to one mode, as
 // straightOut does.
 func (w *Worker) straightIn(f *fib.FIB, pkts []*mbuf.Mbuf) int {
 	var (
-		pa   uint32 // destination PA of the packet before, 0 for none
-		own  uint16
-		to   *fib.Owner4
-		mode policy.Mode
-		lane *inbound
+		pa       uint32 // destination PA of the packet before
+		own      uint16
+		to       *fib.Owner4
+		mode     policy.Mode
+		lane     *inbound
+		arrivals []fib.Arrival
+		n        int
 	)
-	for n, m := range pkts {
-		front := m.Front()
-		if front == nil {
-			return n
+	for ; n < len(pkts); n++ {
+		m := pkts[n]
+		front, size, ok := m.Plain(unfinished | mbuf.RxVLANStripped)
+		if !ok {
+			break
 		}
 		h4 := (*packet.Plain4)(front[:])
-		end := h4.End(m.Len())
-		if !m.Whole(unfinished|mbuf.RxVLANStripped) || h4.EtherType() != packet.EtherTypeIPv4 || end == 0 {
-			return n
+		end := h4.End(int(size))
+		if end == 0 {
+			break
 		}
-		if dst := h4.DstU32(); dst != pa || pa == 0 {
+		if dst := h4.DstU32(); dst != pa || lane == nil {
 			if to = f.Owner4(dst); to != nil && to.Flags&fib.LocalVM != 0 {
 				own, mode = f.Locals[to.Dest].PA, to.Mode
 			} else {
 				own, mode = f.SharedPA4(dst), policy.NVGRE
 			}
-			if own == fib.None || f.PAs[own].Port != w.in || f.PAs[own].VLAN != 0 {
-				return n
+			if own == fib.None || f.PAs[own].Port != w.in || f.PAs[own].VLAN != 0 || lane != nil && lane != &w.inbound[mode] {
+				break
 			}
 			pa, lane = dst, &w.inbound[mode]
+			arrivals = lane.arrivals[lane.n:][:len(pkts)]
 		}
 		if mode == policy.NVGRE && h4.Proto() != packet.ProtoGRE {
-			return n
+			break
 		}
-		a := &lane.arrivals[lane.n]
+		a := &arrivals[n]
 		h4.Layout(end, &a.Outer)
-		a.PA, a.Kind = own, fib.ToVM
-		if mode != policy.NVGRE {
-			a.To4 = unseen.To(to)
-		}
-		lane.pkts[lane.n] = unseen.To(m)
-		lane.n++
+		a.PA, a.Kind, a.Plain = own, fib.ToVM, true
+		a.To4 = unseen.To(to)
 	}
-	return len(pkts)
+	if lane != nil {
+		unseen.Copy(lane.pkts[lane.n:], pkts[:n])
+		lane.n += n
+	}
+	return n
 }

@@ -2,6 +2,7 @@ package nvgre
 
 import (
 	"encoding/binary"
+	"math/bits"
 
 	"paca/dataplane/count"
 	"paca/dataplane/fib"
@@ -25,57 +26,79 @@ const greChecked = packet.GREChecksum | packet.GREKey | packet.GRESequence | pac
 //  6. outer header and padding off
 func (n *NVGRE) Ingress(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival, drops []count.Reason, _ *count.Events) {
 	arrivals, drops = arrivals[:len(pkts)], drops[:len(pkts)]
-	var known domain
-	for i, m := range pkts {
-		if !straight(f, m, &arrivals[i], &known) {
-			drops[i] = ingress(f, m, &arrivals[i])
+	var to receiver
+	for i := 0; i < len(pkts); i++ {
+		if i += straight(f, pkts[i:], arrivals[i:], &to); i == len(pkts) {
+			break
 		}
+		drops[i] = ingress(f, pkts[i], &arrivals[i])
 	}
 }
 
-// domain is the routing domain of the packet before, for the next one may have the same.
-type domain struct{ vsid, rd uint32 }
+// receiver is a VM and how packets for it look. The next packet may be for the same.
+type receiver struct {
+	gre  uint64 // header as the machine reads it, without the FlowID
+	mac  uint64 // its Word
+	ca   uint32 // in host order
+	pa   uint16
+	port uint16
+	size int // of frames that it takes, in bytes
+	rd   uint32
+}
 
-// straight is ingress for what most packets are: plain IPv4 from the record of one VM to
-// that of another inside plain IPv4, nothing in it to be told to anybody. It does all
-// that ingress does for such, or nothing, and reports false: there is no reason for a
-// drop here.
-func straight(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival, known *domain) bool {
-	const (
-		gre   = packet.EthernetLen + packet.IPv4Len
-		start = gre + packet.NVGRELen // of the inner frame
-		plain = uint32(packet.GREKey)<<16 | uint32(packet.EtherTypeTEB)
-	)
-	front := m.Front()
-	if front == nil || !m.Whole(0) || a.Outer.L4 != gre || a.Outer.EtherType != packet.EtherTypeIPv4 || a.Outer.Flags != 0 {
-		return false
-	}
-	outer, inner := (*packet.Plain4)(front[:]), (*packet.Plain4)(front[start:])
-	size := int(a.Outer.End) - start
-	end := inner.End(size)
-	if binary.BigEndian.Uint32(front[gre:]) != plain || inner.EtherType() != packet.EtherTypeIPv4 || end == 0 ||
-		outer.TOS()&1 != 0 || !a.Verified && !outer.Verify() {
-		return false
-	}
-	vsid := binary.BigEndian.Uint32(front[gre+4:]) >> 8
-	if vsid != known.vsid {
-		known.vsid, known.rd = vsid, f.Domain(vsid)
-	}
-	dst := f.Lookup4(known.rd, inner.DstU32())
-	if dst == nil || dst.Flags != fib.LocalVM || dst.VSID != vsid || dst.Mode != fib.NVGRE || !inner.To(&dst.MAC) {
-		return false
-	}
-	src := f.Lookup4(known.rd, inner.SrcU32())
-	if src == nil || !f.BehindPA4(src, outer.SrcU32()) {
+// find is the receiver of packets that look like that, if there is one here that they may
+// go to straight (W23-W26, L21).
+func (r *receiver) find(f *fib.FIB, gre, mac uint64, ca uint32, pa uint16) bool {
+	const plain = uint32(packet.GREKey)<<16 | uint32(packet.EtherTypeTEB)
+	header := bits.ReverseBytes64(gre)
+	vsid := uint32(header) >> 8
+	rd := f.Domain(vsid)
+	dst := f.Lookup4(rd, ca)
+	if uint32(header>>32) != plain || dst == nil || dst.Flags != fib.LocalVM || dst.VSID != vsid || dst.Mode != fib.NVGRE || dst.MAC.Word() != mac {
 		return false
 	}
 	local := f.Locals[dst.Dest]
-	if local.PA != a.PA || local.Port == fib.None || size-packet.EthernetLen > int(f.Ports[local.Port].MTU) {
+	if local.PA != pa || local.Port == fib.None {
 		return false
 	}
-	a.Port = local.Port
-	m.Cut(start, a.Outer.End)
+	*r = receiver{gre: gre, mac: mac, ca: ca, pa: pa, port: local.Port, size: packet.EthernetLen + int(f.Ports[local.Port].MTU), rd: rd}
 	return true
+}
+
+// straight is ingress for what most packets are: plain IPv4 from the record of one VM to
+// that of another inside plain IPv4, nothing in it to be told to anybody. It does all
+// that ingress does for such, from the front of a burst to the first that is none, and
+// returns how many they are.
+func straight(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival, to *receiver) int {
+	const (
+		gre   = packet.EthernetLen + packet.IPv4Len
+		start = gre + packet.NVGRELen // of the inner frame
+	)
+	arrivals = arrivals[:len(pkts)]
+	for i, m := range pkts {
+		a := &arrivals[i]
+		if !a.Plain {
+			return i
+		}
+		front := m.Start()
+		outer, inner := (*packet.Plain4)(front[:]), (*packet.Plain4)(front[start:])
+		size := int(a.Outer.End) - start
+		if inner.End(size) == 0 || outer.TOS()&1 != 0 || !a.Verified && !outer.Verify() {
+			return i
+		}
+		header := binary.LittleEndian.Uint64(front[gre:]) << 8 >> 8
+		mac, ca := inner.DstWord(), inner.DstU32()
+		if (header != to.gre || mac != to.mac || ca != to.ca || a.PA != to.pa) && !to.find(f, header, mac, ca, a.PA) {
+			return i
+		}
+		src := f.Record4(fib.Key4(to.rd, inner.SrcU32()))
+		if src == nil || !f.BehindPA4(&src.Entry, outer.SrcU32()) || size > to.size {
+			return i
+		}
+		a.Port = to.port
+		m.Cut(start, a.Outer.End)
+	}
+	return len(pkts)
 }
 
 func ingress(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) count.Reason {
