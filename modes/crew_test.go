@@ -985,3 +985,49 @@ func TestO32SameAsOneWorker(t *testing.T) {
 		})
 	}
 }
+
+// L31: what a VM has used up of a rate is not held against the next one whose port gets
+// the same index.
+func TestL31RatesBeginAnew(t *testing.T) {
+	set := wholePolicy()
+	set.Ports[red1].StormLimit = 1
+	c := newCrew(t, set, 2, 1, worker.SpreadNone)
+	d := toGroup("10.1.1.11", "255.255.255.255")
+	d.from = macRed1
+	send := func() (sent, dropped uint64) {
+		c.ports[red1].Inject(0, d.frame())
+		c.poll(random(t))
+		c.ports[uplink].Visit(0, func([]byte) {})
+		p := c.total().Ports[red1]
+		return p.Events[count.BroadcastSent], p.Drops[count.Storm]
+	}
+	send()
+	if sent, dropped := send(); sent != 1 || dropped != 1 {
+		t.Fatalf("%d sent, %d dropped: there is no limit", sent, dropped)
+	}
+	p, err := memport.New(memport.Config{Pool: c.pool, MTU: 350, Queues: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, now := range []port.Port{nil, p} {
+		for _, w := range c.workers {
+			plug := *w.Plug.Load()
+			plug.Ports = slices.Clone(plug.Ports)
+			plug.Ports[red1] = now
+			plug.Poll = slices.DeleteFunc(slices.Clone(plug.Poll), func(q worker.Queue) bool { return q.Port == red1 })
+			if now != nil {
+				plug.Poll = append(plug.Poll, worker.Queue{Port: red1})
+			}
+			w.Plug.Store(&plug)
+		}
+		c.poll(random(t))
+	}
+	c.ports[red1] = p
+	if sent, dropped := send(); sent != 2 || dropped != 1 {
+		t.Errorf("%d sent, %d dropped by a new port", sent, dropped)
+	}
+	if sent, dropped := send(); sent != 2 || dropped != 2 {
+		t.Errorf("%d sent, %d dropped: it has no limit", sent, dropped)
+	}
+	c.balance()
+}

@@ -46,6 +46,14 @@ type limits struct {
 	nve   bucket // what other hosts say (N1)
 }
 
+// forget is for when a port is plugged out, and its index may be another's. Every worker
+// does it, all of them before there is another (Settle).
+func (l *limits) forget() {
+	for _, b := range []*bucket{&l.storm, &l.icmp, &l.learn, &l.lease, &l.dhcp, &l.miss, &l.punt, &l.stray, &l.nve} {
+		b.due.Store(0)
+	}
+}
+
 // puntRate is how many frames per second and port the control plane gets of those
 // kinds that anyone can send as many of as he likes.
 const puntRate = 200

@@ -42,10 +42,14 @@ type way struct {
 
 // adopt takes a Plug into use and chooses how unfinished frames leave by its ports.
 func (w *Worker) adopt(plug *Plug) {
+	was := w.ports
 	w.plug, w.ports = plug, plug.Ports
 	clear(w.ways)
 	for i, p := range plug.Ports {
 		if p == nil {
+			if i < len(was) && was[i] != nil {
+				w.limits[i].forget()
+			}
 			continue
 		}
 		way := &w.ways[i]
