@@ -290,15 +290,11 @@ func (f *FIB) Owner4(pa uint32) *Owner4 {
 	if f.owners4.all == 0 {
 		return nil
 	}
-	return f.Record4(Key4(f.Behind4(pa)))
+	return f.Record4(f.KeyOf4(pa))
 }
 
-// Behind4 is the routing domain and CA, for Key4, of the VM that has an IPv4 PA in host
-// order to itself; the domain is 0 if none has.
-func (f *FIB) Behind4(pa uint32) (rd, ca uint32) {
-	s := findPA4(&f.owners4, pa)
-	return s.rd, s.ca
-}
+// KeyOf4 is the Key of the VM that has an IPv4 PA in host order to itself, 0 if none has.
+func (f *FIB) KeyOf4(pa uint32) uint64 { return findPA4(&f.owners4, pa) }
 
 // Record4 finds the record that has a Key, or nil.
 func (f *FIB) Record4(key uint64) *Owner4 { return find4(&f.table4, key) }

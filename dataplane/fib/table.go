@@ -413,21 +413,20 @@ func (s slotMAC) is(o slotMAC) bool         { return s.Entry.is(&o.Entry) }
 
 // slotPA4 gives a PA that a VM has to itself the CA of its record (R6). It is no
 // second copy of that: look-ups by PA find one after the other.
-type slotPA4 struct{ pa, ca, rd uint32 } // PA 0: empty. CA and RD as in a Key, to be read as one word
+type slotPA4 struct{ pa, ca, rd uint32 } // PA 0: empty
 
 func (s slotPA4) empty() bool               { return s.pa == 0 }
 func (s slotPA4) hash(spread uint64) uint64 { return mix(uint64(s.pa), spread) }
 func (s slotPA4) same(o slotPA4) bool       { return s.pa == o.pa }
 func (s slotPA4) is(o slotPA4) bool         { return s == o }
 
-// findPA4 finds the slot of a PA; there is none if it is empty.
-func findPA4(t *table[slotPA4], pa uint32) *slotPA4 {
-	at, rest := bits.Mul64(mix(uint64(pa), t.spread), uint64(len(t.chunks)))
+// findPA4 is the Key of whose a PA is: 0 if it is nobody's.
+func findPA4(t *table[slotPA4], pa uint32) uint64 {
+	at, i := bits.Mul64(mix(uint64(pa), t.spread), uint64(len(t.chunks)))
 	c := t.chunks[at]
-	for i := rest >> (64 - chunkBits); ; i++ {
-		s := &c[i%chunkSlots]
-		if s.pa == pa || s.pa == 0 {
-			return s
+	for i >>= 64 - chunkBits; ; i++ {
+		if s := &c[i%chunkSlots]; s.pa == pa || s.pa == 0 {
+			return uint64(s.rd)<<32 | uint64(s.ca)
 		}
 	}
 }

@@ -68,11 +68,17 @@ func (b *Plain4) SetSrc(m *MAC) { move((*MAC)(b[ethSrc:]), m) }
 func (b *Plain4) To(m *MAC) bool { return b.DstWord() == m.Word() }
 
 // DstWord is the Word of the destination MAC.
-func (b *Plain4) DstWord() uint64 { return binary.LittleEndian.Uint64(b[ethDst:]) << 16 }
+func (b *Plain4) DstWord() uint64 { return binary.LittleEndian.Uint64(b[ethDst:]) << 16 >> 16 }
 
-// Word is a MAC as one word to compare.
-func (m MAC) Word() uint64 {
-	return uint64(binary.LittleEndian.Uint32(m[:]))<<16 | uint64(binary.LittleEndian.Uint16(m[4:]))<<48
+// SetMACs sets the destination MAC, of which it takes the Word, and the source MAC.
+func (b *Plain4) SetMACs(dst uint64, src *MAC) {
+	binary.LittleEndian.PutUint64(b[ethDst:], dst|uint64(binary.LittleEndian.Uint16(src[:]))<<48)
+	binary.LittleEndian.PutUint32(b[ethSrc+2:], binary.LittleEndian.Uint32(src[2:]))
+}
+
+// Word is a MAC as one word to compare: the first byte is the lowest, the upper two are 0.
+func (m *MAC) Word() uint64 {
+	return uint64(binary.LittleEndian.Uint32(m[:])) | uint64(binary.LittleEndian.Uint16(m[4:]))<<32
 }
 
 // move copies by way of registers, since an assignment would go by way of the stack.

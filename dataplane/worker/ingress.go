@@ -239,11 +239,9 @@ func (w *Worker) decap(f *fib.FIB, mode Mode, lane *inbound) {
 		m, a := pkts[i], &arrivals[i]
 		switch {
 		case reasons[i] == count.Kept && a.Kind == fib.ToVM:
-			first := i
-			for i++; i < len(pkts) && reasons[i] == count.Kept && arrivals[i].Port == a.Port && arrivals[i].Kind == fib.ToVM; i++ {
-			}
-			w.sendAll(a.Port, pkts[first:i])
-			i--
+			n := together(arrivals[i:], reasons[i:])
+			w.sendAll(a.Port, pkts[i:i+n])
+			i += n - 1
 		case reasons[i] == count.Kept:
 			w.arrived(f, m, a)
 		case reasons[i] == count.GREOther:
@@ -257,6 +255,18 @@ func (w *Worker) decap(f *fib.FIB, mode Mode, lane *inbound) {
 			w.drop(m, reasons[i])
 		}
 	}
+}
+
+// together says how many packets, from the first, are for the same VM.
+func together(arrivals []fib.Arrival, reasons []count.Reason) int {
+	reasons = reasons[:len(arrivals)]
+	port := arrivals[0].Port
+	for i := range arrivals {
+		if a := &arrivals[i]; reasons[i] != count.Kept || a.Port != port || a.Kind != fib.ToVM {
+			return i
+		}
+	}
+	return len(arrivals)
 }
 
 // stray says whether a tunnel packet is dropped for want of a VM (L21).

@@ -43,6 +43,7 @@ func straightIn(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival) int {
 		port uint16      // is that and takes frames of
 		size int         // bytes
 		dst  uint64      // CA, in its place of addresses
+		mac  uint64
 	)
 	for i, m := range pkts {
 		a := &arrivals[i]
@@ -56,18 +57,18 @@ func straightIn(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival) int {
 			}
 			size = packet.EthernetLen + int(f.Ports[port].MTU)
 			dst = uint64(bits.ReverseBytes32(to.CA())) << 32
+			mac = to.MAC.Word()
 		}
 		frame := (*packet.Plain4)(m.Start()[:])
 		proto := frame.Proto()
-		from := f.Record4(fib.Key4(f.Behind4(frame.SrcU32())))
+		from := f.Record4(f.KeyOf4(frame.SrcU32()))
 		if from == nil || from.VSID != to.VSID || from.Flags&fib.LocalVM != 0 || int(a.Outer.End) > size ||
 			proto != packet.ProtoTCP && proto != packet.ProtoUDP {
 			return i
 		}
 		a.Port = port
 		m.Cut(0, a.Outer.End)
-		frame.SetDst(&to.MAC)
-		frame.SetSrc(&from.MAC)
+		frame.SetMACs(mac, &from.MAC)
 		addrs := dst | uint64(bits.ReverseBytes32(from.CA()))
 		delta := packet.Change(frame.Addrs(), addrs)
 		frame.SetAddrs(addrs, delta)
