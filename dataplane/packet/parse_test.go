@@ -488,3 +488,17 @@ func FuzzParseHead(f *testing.F) {
 	}
 	f.Fuzz(checkParseHead)
 }
+
+// A plain frame within a frame may begin behind its end: it was once taken for one that is
+// nearly 64 kB long.
+func TestPlainOfLessThanNothing(t *testing.T) {
+	b := (*Plain4)(udpFrame)
+	if b.End(len(udpFrame)) == 0 || b.End(maxFrame) == 0 {
+		t.Fatal("a good frame is none")
+	}
+	for _, size := range []int{-1, -100, -1 << 20, 0} {
+		if end := b.End(size); end != 0 {
+			t.Errorf("%d bytes: end at %d", size, end)
+		}
+	}
+}
