@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -76,9 +77,13 @@ func (b *bench) measure(ctx context.Context, parts []part) (_ *Report, err error
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+		if err == nil {
+			err = finite(rows)
+		}
 		if err != nil {
 			fmt.Fprintf(b.log, "%s: failed: %v\n", p.name, err)
 			report.Failed = append(report.Failed, Failure{p.name, firstLine(err.Error())})
+			rows = nil
 		}
 		for i := range rows {
 			if b.pages == ordinary && rows[i].Params == nil {
@@ -93,6 +98,20 @@ func (b *bench) measure(ctx context.Context, parts []part) (_ *Report, err error
 		}
 	}
 	return report, nil
+}
+
+// finite is an error if a ratio is of nothing, which no report can hold.
+func finite(rows []Row) error {
+	for _, row := range rows {
+		for _, ratio := range row.Ratios {
+			for _, v := range ratio.Samples {
+				if math.IsInf(v, 0) || math.IsNaN(v) {
+					return fmt.Errorf("%s: nothing was measured of %s", row.What, ratio.To)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // plain is plainParams on the pages of this run.

@@ -82,6 +82,11 @@ func TestFailure(t *testing.T) {
 	if err != nil || len(r.Rows) != 2 || r.Rows[1].Scenario != "third" || r.Rows[1].What != "w, 4 KiB pages" || !slices.Equal(r.Failed, []Failure{{"second", "it burns"}}) {
 		t.Errorf("%+v, %v", r, err)
 	}
+	none := Row{Series: []Series{{"pacad", []float64{1}}, {"testpmd io", []float64{0}}}}
+	none.compare("pacad", "testpmd io", nil)
+	if err := finite([]Row{none}); err == nil {
+		t.Error("a ratio to nothing is one")
+	}
 	var table bytes.Buffer
 	if err := b.show(&table, r); err == nil || !strings.Contains(err.Error(), "second") || !strings.Contains(table.String(), "- second: it burns\n") {
 		t.Errorf("%v\n%s", err, table.String())
