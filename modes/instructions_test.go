@@ -45,12 +45,13 @@ type course struct {
 	out    int
 }
 
-// courses are both modes, both directions and both families. Half of the packets are
+// courses are both modes, both directions and both families, outside and inside. Half of the packets are
 // small and half as large as can be, since the way is the same unless somebody looks
 // at what they carry.
 func courses() (all []course) {
-	tunnels, swaps := testPolicy(), rewritePolicy(1)
-	tunnels.Ports[uplink].MTU = 1600
+	tunnels, tunnels6, swaps := testPolicy(), sixPA(), rewritePolicy(1)
+	tunnels.Ports[uplink].MTU, tunnels6.Ports[uplink].MTU = 1600, 1600
+	var mixed [2][][]byte // half of it of each family, in turn
 	for _, v6 := range []bool{false, true} {
 		family := map[bool]string{false: "IPv4", true: "IPv6"}[v6]
 		flows := func(d datagram) (frames [][]byte) {
@@ -62,16 +63,26 @@ func courses() (all []course) {
 			return frames
 		}
 		there, back := flows(between(vmBlue1, vmBlue2, macBlue2, v6)), flows(between(vmBlue2, vmBlue1, macBlue1, v6))
+		back6 := slices.Clone(back)
 		for i, f := range back {
 			back[i] = tunnel(6001, paFar, paHere, f)
+			back6[i] = tunnel(6001, six(paFar), six(paHere), f)
+		}
+		for way, frames := range [][][]byte{there, back} {
+			for i := range 16 {
+				mixed[way] = slices.Insert(mixed[way], min(2*i+1, len(mixed[way])), frames[i])
+			}
 		}
 		swapped := flows(datagram{from: macRouter, to: macUplink, src: paBlue2.pa(v6), dst: paBlue1.pa(v6)})
 		all = append(all,
 			course{"nvgre egress " + family, tunnels, blue1, there, uplink},
 			course{"nvgre ingress " + family, tunnels, uplink, back, blue1},
 			course{"rewrite egress " + family, swaps, blue1, there, uplink},
-			course{"rewrite ingress " + family, swaps, uplink, swapped, blue1})
+			course{"rewrite ingress " + family, swaps, uplink, swapped, blue1},
+			course{"nvgre egress " + family + " over IPv6", tunnels6, blue1, there, uplink},
+			course{"nvgre ingress " + family + " over IPv6", tunnels6, uplink, back6, blue1})
 	}
+	all = append(all, course{"nvgre egress mixed", tunnels, blue1, mixed[0], uplink}, course{"nvgre ingress mixed", tunnels, uplink, mixed[1], blue1})
 	return all
 }
 

@@ -31,6 +31,11 @@ func (h *Hop) Addrs4() uint64 {
 	return uint64(binary.LittleEndian.Uint32(h.Adj.Get().Header[source:])) | uint64(binary.LittleEndian.Uint32(h.PA.Get().Addr[:]))<<32
 }
 
+// Addrs6 is the source and destination PA of a Hop whose Adj is of Outer6 bytes.
+func (h *Hop) Addrs6() (src, dst *[16]byte) {
+	return (*[16]byte)(h.Adj.Get().Header[packet.EthernetLen+8:]), &h.PA.Get().Addr
+}
+
 // Arrival is what a worker found out about a packet from the fabric for a mode, and
 // what the mode makes of it.
 type Arrival struct {

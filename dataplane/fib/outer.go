@@ -17,6 +17,9 @@ const (
 // Outer4 is the Len of the usual Adj: untagged, of IPv4 PAs. No other has that.
 const Outer4 = packet.EthernetLen + packet.IPv4Len + packet.NVGRELen
 
+// Outer6 is that of an untagged Adj of IPv6 PAs, and of no other either.
+const Outer6 = packet.EthernetLen + packet.IPv6Len + packet.NVGRELen
+
 // outer writes the NVGRE header of packets from a PA (W1-W14). The destination
 // MAC, and what differs from packet to packet, stays zero.
 func (a *Adj) outer(src *PA, mtu uint16) {

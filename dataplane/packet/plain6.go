@@ -49,10 +49,7 @@ func (b *Plain6) SYN() bool { return b.Proto() == ProtoTCP && b[plain6+tcpFlags]
 func (b *Plain6) Proto() uint8 { return b[EthernetLen+ip6NextHeader] }
 
 // TOS is the traffic class: DSCP and ECN.
-func (b *Plain6) TOS() uint8 { return b[EthernetLen]<<4 | b[EthernetLen+1]>>4 }
-
-// ECN is that of the traffic class.
-func (b *Plain6) ECN() uint8 { return b[EthernetLen+1] >> 4 & 3 }
+func (b *Plain6) TOS() uint8 { return uint8(binary.BigEndian.Uint16(b[EthernetLen:]) >> 4) }
 
 // SrcIP and DstIP are the addresses where they lie in the packet.
 func (b *Plain6) SrcIP() *[16]byte { return (*[16]byte)(b[EthernetLen+ip6Src:]) }

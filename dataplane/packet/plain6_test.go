@@ -73,7 +73,7 @@ func TestR8_R10_R12_W5Plain6(t *testing.T) {
 			t.Fatalf("%x: %+v, want %+v", frame, l, want)
 		}
 		ip := IPv6(frame[EthernetLen:])
-		if b.EtherType() != EtherTypeIPv6 || b.Proto() != want.Proto || *b.SrcIP() != ip.Src() || *b.DstIP() != ip.Dst() || b.ECN() != ip.TrafficClass()&3 ||
+		if b.EtherType() != EtherTypeIPv6 || b.Proto() != want.Proto || *b.SrcIP() != ip.Src() || *b.DstIP() != ip.Dst() || b.TOS() != ip.TrafficClass() ||
 			b.Hash() != FlowHash(frame, &want) || b.Link() != Ethernet(frame).Src().Link(EtherTypeIPv6) {
 			t.Fatalf("%x is read as %x", frame, *b)
 		}

@@ -46,14 +46,14 @@ func (w *Worker) fromVM(f *fib.FIB, pkts []*mbuf.Mbuf) {
 		case packet.EtherTypeIPv6:
 			n = w.straightOut6(f, p, pkts)
 		}
-		if pkts = pkts[n:]; len(pkts) == 0 {
-			break
+		if n == 0 {
+			w.outbound.m = pkts[0]
+			if w.admit(f, p, &w.outbound) {
+				w.route(f, p, &w.outbound)
+			}
+			n = 1
 		}
-		w.outbound.m = pkts[0]
-		if w.admit(f, p, &w.outbound) {
-			w.route(f, p, &w.outbound)
-		}
-		pkts = pkts[1:]
+		pkts = pkts[n:]
 	}
 	w.encapAll()
 }

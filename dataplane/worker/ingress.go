@@ -37,7 +37,13 @@ func (w *Worker) fromFabric(f *fib.FIB, pkts []*mbuf.Mbuf) {
 		w.forgetVerdicts()
 	}
 	for len(pkts) > 0 {
-		n := w.straightIn(f, pkts)
+		n := 0
+		switch etherType(pkts[0]) {
+		case packet.EtherTypeIPv4:
+			n = w.straightIn(f, pkts)
+		case packet.EtherTypeIPv6:
+			n = w.straightIn6(f, pkts)
+		}
 		if n == 0 {
 			w.classify(f, pkts[0])
 			n = 1

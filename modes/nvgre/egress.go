@@ -32,7 +32,11 @@ func (n *NVGRE) Egress(pkts []*mbuf.Mbuf, hops []fib.Hop, drops []count.Reason, 
 		h := &hops[i]
 		a, to := h.Adj.Get(), h.PA.Get()
 		if a.Len != fib.Outer4 {
-			drops[i] = n.write(m, h)
+			if a.Len == fib.Outer6 {
+				drops[i] = n.write6(m, h)
+			} else {
+				drops[i] = n.write(m, h)
+			}
 			continue
 		}
 		// The same for the usual outer header, in words as they lie in memory: each is
@@ -83,6 +87,23 @@ func (n *NVGRE) write(m *mbuf.Mbuf, h *fib.Hop) count.Reason {
 		ip.SetDst(h.PA.Get().Addr)
 	}
 	binary.BigEndian.PutUint32(d[inner-keyFromInner:], key(h, flow))
+	return count.Kept
+}
+
+// write6 is write for the usual outer header of IPv6.
+func (n *NVGRE) write6(m *mbuf.Mbuf, h *fib.Hop) count.Reason {
+	const ip = packet.EthernetLen
+	a, to, length := h.Adj.Get(), h.PA.Get(), uint16(packet.NVGRELen+m.Len())
+	d, ok := mbuf.PrependA[[fib.Outer6]byte](m)
+	if !ok {
+		return count.Headroom
+	}
+	tos, flow := h.TOS&n.tosMask, h.Hash&n.flowMask
+	*d = *(*[fib.Outer6]byte)(a.Header[:])
+	binary.BigEndian.PutUint32(d[ip:], 6<<28|uint32(tos)<<20|flow&0xfffff) // W17
+	binary.BigEndian.PutUint16(d[ip+4:], length)
+	*(*[16]byte)(d[ip+24:]) = to.Addr
+	binary.BigEndian.PutUint32(d[fib.Outer6-keyFromInner:], key(h, flow))
 	return count.Kept
 }
 

@@ -26,12 +26,17 @@ const greChecked = packet.GREChecksum | packet.GREKey | packet.GRESequence | pac
 //  6. outer header and padding off
 func (n *NVGRE) Ingress(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival, drops []count.Reason, _ *count.Events) {
 	arrivals, drops = arrivals[:len(pkts)], drops[:len(pkts)]
-	var to receiver
+	var (
+		to    receiver
+		known domain
+	)
 	for i := 0; i < len(pkts); i++ {
 		if i += straight(f, pkts[i:], arrivals[i:], &to); i == len(pkts) {
 			break
 		}
-		drops[i] = ingress(f, pkts[i], &arrivals[i])
+		if !straight6(f, pkts[i], &arrivals[i], &known) {
+			drops[i] = ingress(f, pkts[i], &arrivals[i])
+		}
 	}
 }
 

@@ -19,12 +19,15 @@ func (r *Rewrite) Egress(pkts []*mbuf.Mbuf, hops []fib.Hop, drops []count.Reason
 	hops, drops = hops[:len(pkts)], drops[:len(pkts)]
 	for i, m := range pkts {
 		h := &hops[i]
-		if h.Layout.EtherType == 0 {
+		switch {
+		case h.Layout.EtherType == 0:
 			if straightOut(h) {
 				continue
 			}
 			frame := h.Plain.Get()
 			frame.Layout(frame.End(m.Len()), &h.Layout)
+		case straightOut6(m, h):
+			continue
 		}
 		drops[i] = egress(m, h, events)
 	}

@@ -27,7 +27,7 @@ func (r *Rewrite) Ingress(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival,
 		}
 		if m, a := pkts[i], &arrivals[i]; a.To4 != 0 {
 			drops[i] = ingress4(f, m, a, events)
-		} else {
+		} else if !straightIn6(f, m, a) {
 			drops[i] = ingress6(f, m, a, events)
 		}
 	}
