@@ -72,6 +72,14 @@ func (m *Mbuf) Front() *[FrontLen]byte {
 // Start is Front for who knows that it is there.
 func (m *Mbuf) Start() *[FrontLen]byte { return (*[FrontLen]byte)(unsafe.Add(m.bufAddr, m.dataOff)) }
 
+// Size is the length of Data in bytes.
+func (m *Mbuf) Size() int { return int(m.dataLen) }
+
+// IsPlain says whether Plain is ok.
+func (m *Mbuf) IsPlain(none uint64) bool {
+	return int(m.dataOff)+FrontLen <= int(m.bufLen) && m.nbSegs == 1 && m.olFlags&none == 0
+}
+
 // Len is the packet's length in bytes over all its segments.
 func (m *Mbuf) Len() int { return int(m.pktLen) }
 

@@ -65,10 +65,10 @@ func (b *Plain4) SetDst(m *MAC) { move((*MAC)(b[ethDst:]), m) }
 func (b *Plain4) SetSrc(m *MAC) { move((*MAC)(b[ethSrc:]), m) }
 
 // To says whether the destination MAC is m.
-func (b *Plain4) To(m *MAC) bool { return b.DstWord() == m.Word() }
+func (b *Plain4) To(m *MAC) bool { return b.DstWord() == m.Word()<<16 }
 
-// DstWord is the Word of the destination MAC.
-func (b *Plain4) DstWord() uint64 { return binary.LittleEndian.Uint64(b[ethDst:]) << 16 >> 16 }
+// DstWord is the Word of the destination MAC, 16 bits to the left.
+func (b *Plain4) DstWord() uint64 { return binary.LittleEndian.Uint64(b[ethDst:]) << 16 }
 
 // SetMACs sets the destination MAC, of which it takes the Word, and the source MAC.
 func (b *Plain4) SetMACs(dst uint64, src *MAC) {

@@ -107,52 +107,44 @@ func (l *lane) over(ways fib.Ways, pkts []*mbuf.Mbuf, hops []fib.Hop, entries []
 	return len(pkts)
 }
 
-// straightIn puts packets of a burst from an uplink on the way to one mode, as
-// straightOut does.
+// straightIn puts packets of a burst from an uplink that are for one PA on the way to
+// their mode, as straightOut does. The first is of IPv4, as etherType says.
 func (w *Worker) straightIn(f *fib.FIB, pkts []*mbuf.Mbuf) int {
-	var (
-		pa       uint32 // destination PA of the packet before
-		own      uint16
-		to       *fib.Owner4
-		mode     policy.Mode
-		lane     *inbound
-		arrivals []fib.Arrival
-		n        int
-	)
-	for ; n < len(pkts); n++ {
-		m := pkts[n]
-		front, size, ok := m.Plain(unfinished | mbuf.RxVLANStripped)
-		if !ok {
-			break
+	pa := (*packet.Plain4)(pkts[0].Start()[:]).DstU32() // that of all others
+	own, mode := fib.None, policy.NVGRE
+	to := f.Owner4(pa)
+	if to != nil && to.Flags&fib.LocalVM != 0 {
+		own, mode = f.Locals[to.Dest].PA, to.Mode
+	} else {
+		own = f.SharedPA4(pa)
+	}
+	if own == fib.None || f.PAs[own].Port != w.in || f.PAs[own].VLAN != 0 {
+		return 0
+	}
+	lane := &w.inbound[mode]
+	n := alikeIn(pkts, lane.arrivals[lane.n:], pa, mode == policy.NVGRE, own, unseen.To(to))
+	unseen.Copy(lane.pkts[lane.n:], pkts[:n])
+	lane.n += n
+	return n
+}
+
+// alikeIn says how many packets of a burst are plain, for the same PA, which is own and of
+// to, and tunnel traffic or whatever they like. It notes so.
+func alikeIn(pkts []*mbuf.Mbuf, arrivals []fib.Arrival, pa uint32, tunnel bool, own uint16, to unseen.Ref[fib.Owner4]) int {
+	arrivals = arrivals[:len(pkts)]
+	for i, m := range pkts {
+		if !m.IsPlain(unfinished | mbuf.RxVLANStripped) {
+			return i
 		}
-		h4 := (*packet.Plain4)(front[:])
-		end := h4.End(int(size))
-		if end == 0 {
-			break
+		h4 := (*packet.Plain4)(m.Start()[:])
+		end := h4.End(m.Size())
+		if end == 0 || h4.DstU32() != pa || tunnel && h4.Proto() != packet.ProtoGRE {
+			return i
 		}
-		if dst := h4.DstU32(); dst != pa || lane == nil {
-			if to = f.Owner4(dst); to != nil && to.Flags&fib.LocalVM != 0 {
-				own, mode = f.Locals[to.Dest].PA, to.Mode
-			} else {
-				own, mode = f.SharedPA4(dst), policy.NVGRE
-			}
-			if own == fib.None || f.PAs[own].Port != w.in || f.PAs[own].VLAN != 0 || lane != nil && lane != &w.inbound[mode] {
-				break
-			}
-			pa, lane = dst, &w.inbound[mode]
-			arrivals = lane.arrivals[lane.n:][:len(pkts)]
-		}
-		if mode == policy.NVGRE && h4.Proto() != packet.ProtoGRE {
-			break
-		}
-		a := &arrivals[n]
+		a := &arrivals[i]
 		h4.Layout(end, &a.Outer)
 		a.PA, a.Kind, a.Plain = own, fib.ToVM, true
-		a.To4 = unseen.To(to)
+		a.To4 = to
 	}
-	if lane != nil {
-		unseen.Copy(lane.pkts[lane.n:], pkts[:n])
-		lane.n += n
-	}
-	return n
+	return len(pkts)
 }

@@ -2,7 +2,6 @@ package nvgre
 
 import (
 	"encoding/binary"
-	"math/bits"
 
 	"paca/dataplane/count"
 	"paca/dataplane/fib"
@@ -26,24 +25,28 @@ const greChecked = packet.GREChecksum | packet.GREKey | packet.GRESequence | pac
 //  6. outer header and padding off
 func (n *NVGRE) Ingress(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival, drops []count.Reason, _ *count.Events) {
 	arrivals, drops = arrivals[:len(pkts)], drops[:len(pkts)]
-	var (
-		to    receiver
-		known domain
-	)
-	for i := 0; i < len(pkts); i++ {
-		if i += straight(f, pkts[i:], arrivals[i:], &to); i == len(pkts) {
-			break
+	var known domain
+	for i := 0; i < len(pkts); {
+		n := straight(f, pkts[i:], arrivals[i:])
+		if n == 0 {
+			if !straight6(f, pkts[i], &arrivals[i], &known) {
+				drops[i] = ingress(f, pkts[i], &arrivals[i])
+			}
+			n = 1
 		}
-		if !straight6(f, pkts[i], &arrivals[i], &known) {
-			drops[i] = ingress(f, pkts[i], &arrivals[i])
-		}
+		i += n
 	}
 }
 
-// receiver is a VM and how packets for it look. The next packet may be for the same.
+const (
+	gre   = packet.EthernetLen + packet.IPv4Len // in a plain packet
+	start = gre + packet.NVGRELen               // of the inner frame there
+)
+
+// receiver is a VM and how packets for it look. Packets in a row often have the same.
 type receiver struct {
-	gre  uint64 // header as the machine reads it, without the FlowID
-	mac  uint64 // its Word
+	gre  uint64 // header as the machine reads it, one byte to the left: without the FlowID
+	mac  uint64 // DstWord
 	ca   uint32 // in host order
 	pa   uint16
 	port uint16
@@ -51,56 +54,61 @@ type receiver struct {
 	rd   uint32
 }
 
-// find is the receiver of packets that look like that, if there is one here that they may
-// go to straight (W23-W26, L21).
-func (r *receiver) find(f *fib.FIB, gre, mac uint64, ca uint32, pa uint16) bool {
+// straight is ingress for what most packets are: plain IPv4 from the record of one VM to
+// that of another inside plain IPv4, nothing in it to be told to anybody. It does all
+// that ingress does for such, from the front of a burst to the first that is none or has
+// another receiver, and returns how many they are.
+func straight(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival) int {
+	var to receiver
+	if !arrivals[0].Plain || !to.find(f, pkts[0].Start(), arrivals[0].PA) {
+		return 0
+	}
+	return to.take(f, pkts, arrivals)
+}
+
+// find is the receiver of packets that look like that at their front, if there is one here
+// that they may go to straight (W23-W26, L21).
+func (r *receiver) find(f *fib.FIB, front *[mbuf.FrontLen]byte, pa uint16) bool {
 	const plain = uint32(packet.GREKey)<<16 | uint32(packet.EtherTypeTEB)
-	header := bits.ReverseBytes64(gre)
-	vsid := uint32(header) >> 8
+	inner := (*packet.Plain4)(front[start:])
+	if binary.BigEndian.Uint32(front[gre:]) != plain || inner.EtherType() != packet.EtherTypeIPv4 {
+		return false
+	}
+	vsid, ca := binary.BigEndian.Uint32(front[gre+4:])>>8, inner.DstU32()
 	rd := f.Domain(vsid)
 	dst := f.Lookup4(rd, ca)
-	if uint32(header>>32) != plain || dst == nil || dst.Flags != fib.LocalVM || dst.VSID != vsid || dst.Mode != fib.NVGRE || dst.MAC.Word() != mac {
+	if dst == nil || dst.Flags != fib.LocalVM || dst.VSID != vsid || dst.Mode != fib.NVGRE || !inner.To(&dst.MAC) {
 		return false
 	}
 	local := f.Locals[dst.Dest]
 	if local.PA != pa || local.Port == fib.None {
 		return false
 	}
-	*r = receiver{gre: gre, mac: mac, ca: ca, pa: pa, port: local.Port, size: packet.EthernetLen + int(f.Ports[local.Port].MTU), rd: rd}
+	*r = receiver{gre: binary.LittleEndian.Uint64(front[gre:]) << 8, mac: inner.DstWord(), ca: ca, pa: pa,
+		port: local.Port, size: packet.EthernetLen + int(f.Ports[local.Port].MTU), rd: rd}
 	return true
 }
 
-// straight is ingress for what most packets are: plain IPv4 from the record of one VM to
-// that of another inside plain IPv4, nothing in it to be told to anybody. It does all
-// that ingress does for such, from the front of a burst to the first that is none, and
-// returns how many they are.
-func straight(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival, to *receiver) int {
-	const (
-		gre   = packet.EthernetLen + packet.IPv4Len
-		start = gre + packet.NVGRELen // of the inner frame
-	)
+// take takes packets for the receiver.
+func (r *receiver) take(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival) int {
 	arrivals = arrivals[:len(pkts)]
 	for i, m := range pkts {
 		a := &arrivals[i]
-		if !a.Plain {
+		if !a.Plain || a.PA != r.pa {
 			return i
 		}
 		front := m.Start()
 		outer, inner := (*packet.Plain4)(front[:]), (*packet.Plain4)(front[start:])
 		size := int(a.Outer.End) - start
-		if inner.End(size) == 0 || outer.TOS()&1 != 0 || !a.Verified && !outer.Verify() {
+		if binary.LittleEndian.Uint64(front[gre:])<<8 != r.gre || inner.DstWord() != r.mac || inner.DstU32() != r.ca ||
+			size > r.size || inner.End(size) == 0 || outer.TOS()&1 != 0 || !a.Verified && !outer.Verify() {
 			return i
 		}
-		header := binary.LittleEndian.Uint64(front[gre:]) << 8 >> 8
-		mac, ca := inner.DstWord(), inner.DstU32()
-		if (header != to.gre || mac != to.mac || ca != to.ca || a.PA != to.pa) && !to.find(f, header, mac, ca, a.PA) {
+		src := f.Record4(fib.Key4(r.rd, inner.SrcU32()))
+		if src == nil || !f.BehindPA4(&src.Entry, outer.SrcU32()) {
 			return i
 		}
-		src := f.Record4(fib.Key4(to.rd, inner.SrcU32()))
-		if src == nil || !f.BehindPA4(&src.Entry, outer.SrcU32()) || size > to.size {
-			return i
-		}
-		a.Port = to.port
+		a.Port = r.port
 		m.Cut(start, a.Outer.End)
 	}
 	return len(pkts)
