@@ -10,11 +10,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"paca/conf"
+	"paca/ctrl/metrics"
 	"paca/dataplane/count"
 )
 
-var update = flag.Bool("update", false, "write docs/drops.md and docs/events.md anew")
+var update = flag.Bool("update", false, "write the documents that the code makes anew")
 
 // docs/drops.md is the list of drop reasons as the code has it.
 func TestDropsDocument(t *testing.T) {
@@ -50,6 +53,35 @@ What is done with packets besides passing them on or [dropping](drops.md) them, 
 	generated(t, "docs/events.md", b.String())
 }
 
+// docs/metrics.md is the list of metrics as the code has it.
+func TestMetricsDocument(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`# Metrics
+
+What Prometheus reads at ` + "`/metrics` of `[metrics] listen`" + `. There is no label per flow, VM or address: their number would grow with the tenants'. Names that
+end in ` + "`_total`" + ` count from the start of pacad and never fall; the others are as they are now.
+
+| metric | labels | means |
+|---|---|---|
+`)
+	all := make(chan *prometheus.Desc)
+	go func() {
+		metrics.NewCollector(nil, "").Describe(all)
+		close(all)
+	}()
+	for d := range all {
+		var name, help, unit, labels string
+		if _, err := fmt.Sscanf(d.String(), "Desc{fqName: %q, help: %q, unit: %q, constLabels: {}, variableLabels: {%s", &name, &help, &unit, &labels); err != nil {
+			t.Fatalf("%s: %v", d, err)
+		}
+		if labels = strings.Trim(labels, "}"); labels != "" {
+			labels = "`" + strings.ReplaceAll(labels, ",", "`, `") + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", name, labels, strings.TrimSuffix(help, "."))
+	}
+	generated(t, "docs/metrics.md", b.String())
+}
+
 // generated holds a document to what the code says, or with -update makes it so.
 func generated(t *testing.T, file, text string) {
 	path := filepath.Join(root, file)
@@ -59,7 +91,7 @@ func generated(t *testing.T, file, text string) {
 		}
 	}
 	if have, err := os.ReadFile(path); err != nil || string(have) != text {
-		t.Errorf("%s is not what dataplane/count says (%v): go test ./ci -run Drops -update", file, err)
+		t.Errorf("%s is not what the code says (%v): go test ./ci -run Document -update", file, err)
 	}
 }
 
