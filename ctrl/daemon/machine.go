@@ -80,6 +80,9 @@ func (h *host) ealArgs() ([]string, error) {
 		// vhost-user hands memory over as a short list of files.
 		args = append(args, "--in-memory", "--single-file-segments")
 	} else {
+		if c.EAL.Hugepages == conf.HugepagesAuto {
+			h.log.Warn("memory is of ordinary pages, on which forwarding is slower: fewer huge pages are free than eal.memory wants", "mib", c.EAL.Memory)
+		}
 		args = append(args, "--no-huge", "--no-shconf") // refuses --in-memory
 	}
 	pci := false

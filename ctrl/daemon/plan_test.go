@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"bytes"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,13 +87,17 @@ func TestMachineFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.EAL.Memory = 1 << 30 // MiB: more than any machine has
-	h := &host{conf: c, book: policy.NewBook()}
+	var log bytes.Buffer
+	h := &host{conf: c, book: policy.NewBook(), log: slog.New(slog.NewTextHandler(&log, nil))}
 	if _, err := h.ealArgs(); err == nil || !strings.Contains(err.Error(), "eal.hugepages: ") {
 		t.Errorf("no pages: %v", err)
 	}
 	c.EAL.Hugepages = conf.HugepagesAuto
 	if args, err := h.ealArgs(); err != nil || !strings.Contains(strings.Join(args, " "), "--no-huge") {
 		t.Errorf("auto without pages: %v, %v", args, err)
+	}
+	if !strings.Contains(log.String(), "ordinary pages") {
+		t.Errorf("auto without pages says %q", log.String())
 	}
 }
 
