@@ -81,8 +81,11 @@ func (m Mode) String() string {
 	return fmt.Sprintf("mode %d", uint8(m))
 }
 
-// ParseMode is the inverse of String.
+// ParseMode is the inverse of String; empty means NVGRE.
 func ParseMode(s string) (Mode, error) {
+	if s == "" {
+		return NVGRE, nil
+	}
 	for m := range NumModes {
 		if s == m.String() {
 			return m, nil

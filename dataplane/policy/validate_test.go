@@ -264,7 +264,10 @@ func TestP22Names(t *testing.T) {
 	if r, err := ParseRecordType(""); err != nil || r != Static {
 		t.Errorf("no record type is %v, %v; want static", r, err)
 	}
-	for _, s := range []string{"", "NVGRE", "nat", NumModes.String()} {
+	if m, err := ParseMode(""); err != nil || m != NVGRE {
+		t.Errorf("no mode is %v, %v; want nvgre", m, err)
+	}
+	for _, s := range []string{"NVGRE", "nat", NumModes.String()} {
 		if m, err := ParseMode(s); err == nil {
 			t.Errorf("mode %q read as %v", s, m)
 		}

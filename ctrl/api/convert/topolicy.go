@@ -162,13 +162,11 @@ func (r *reader) virtualSubnet(m *pacav1.VirtualSubnet) policy.VirtualSubnet {
 	for _, p := range m.GetPrefixes() {
 		v.Prefixes = append(v.Prefixes, r.prefix("prefixes", p))
 	}
-	switch m.GetMode() {
-	case "", policy.NVGRE.String():
-	case policy.Rewrite.String():
-		v.Mode = policy.Rewrite
-	default:
+	mode, err := policy.ParseMode(m.GetMode())
+	if err != nil {
 		r.fault("mode", "P22", "%q is not nvgre or rewrite", clip(m.GetMode()))
 	}
+	v.Mode = mode
 	v.DHCP = m.GetDhcp()
 	for _, a := range m.GetDns() {
 		v.DNS = append(v.DNS, r.addr("dns", a))
