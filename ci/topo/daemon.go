@@ -103,9 +103,6 @@ func (d *Daemon) Log() string {
 	return string(said)
 }
 
-// PID of the daemon.
-func (d *Daemon) PID() int { return d.cmd.Process.Pid }
-
 // Stop asks the daemon to end and waits; one that does not within 5 s is killed,
 // which is an error. Stopping one that is gone is none.
 func (d *Daemon) Stop() error {

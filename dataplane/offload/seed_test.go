@@ -20,7 +20,7 @@ func TestR23_R10InvertSeed(t *testing.T) {
 	}
 	rest := uint32(packet.ProtoUDP + 8)
 	for src := range uint32(1 << 16) {
-		packet.IPv4(f[14:]).SetSrcU32(src)
+		binary.BigEndian.PutUint32(f[26:], src)
 		binary.BigEndian.PutUint16(f[40:], fold(src+rest))
 		InvertSeed(f, &l)
 		packet.Readdress4(f, &l, 0x0a0b0c0d, 0)

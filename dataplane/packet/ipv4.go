@@ -137,5 +137,3 @@ func (b IPv4) SetProtocol(v uint8)  { b[ip4Protocol] = v }
 func (b IPv4) SetChecksum(v uint16) { binary.BigEndian.PutUint16(b[ip4Checksum:], v) }
 func (b IPv4) SetSrc4(a [4]byte)    { *(*[4]byte)(b[ip4Src : ip4Src+4]) = a }
 func (b IPv4) SetDst4(a [4]byte)    { *(*[4]byte)(b[ip4Dst : ip4Dst+4]) = a }
-func (b IPv4) SetSrcU32(v uint32)   { binary.BigEndian.PutUint32(b[ip4Src:], v) }
-func (b IPv4) SetDstU32(v uint32)   { binary.BigEndian.PutUint32(b[ip4Dst:], v) }
