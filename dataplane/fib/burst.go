@@ -20,6 +20,7 @@ type Hop struct {
 	Adj    unseen.Ref[Adj]    // the way there, AdjReady
 	Hash   uint32             // packet.FlowHash of the tenant's frame, for NVGRE (W5)
 	TOS    uint8              // packet.TOS of it, likewise (W16)
+	Size   uint16             // of its IP packet in bytes, with what pads it
 	Layout packet.Layout      // of it; with EtherType 0 it is that of Plain, and nothing of it is filled in
 	Plain  unseen.Ref[packet.Plain4]
 }

@@ -175,6 +175,9 @@ type Remote struct {
 // Limits are the largest IP packets of VMs in bytes, by mode (M5).
 type Limits [policy.NumModes]uint16
 
+// Any says whether there is a limit: of a Remote, that something was found.
+func (l *Limits) Any() bool { return *l != [...]uint16{0xffff, 0xffff} }
+
 // paGroup is a multicast group of PAs that this host receives (A20).
 type paGroup struct {
 	addr [16]byte
@@ -234,6 +237,7 @@ type Adj struct {
 	V6      bool
 	Port    uint16 // the uplink
 	Limit   Limits
+	Ready   Limits // Limit when State is AdjReady, else 0: one comparison for both
 	NextHop uint32 // index into NextHops; NoRoute without one
 	Sum     uint32 // sum of the 16-bit words of the IPv4 header in Header
 }

@@ -56,7 +56,10 @@ func (f *FIB) resolve(resolve Resolve) {
 
 // over sends a over a next hop.
 func (a *Adj) over(n *Neighbor) {
-	a.State = n.State
+	a.State, a.Ready = n.State, Limits{}
+	if n.State == AdjReady {
+		a.Ready = a.Limit
+	}
 	copy(a.Header[:6], n.MAC[:])
 }
 

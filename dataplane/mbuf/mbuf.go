@@ -150,17 +150,18 @@ func (m *Mbuf) Prepend(n int) []byte {
 	return m.Data()
 }
 
-// PrependA is Prepend for as many bytes as a T takes, which is all that it returns.
-func PrependA[T any](m *Mbuf) (room *T, ok bool) {
-	n := int(unsafe.Sizeof(*room))
-	off := int(m.dataOff) - n
-	if off < 0 {
-		return nil, false
+// PrependA is Prepend for as many bytes as a T takes, which is all that it returns. Who
+// asked for Headroom before is not asked to look at what it returns.
+func PrependA[T any](m *Mbuf) *T {
+	var t T
+	n := int(unsafe.Sizeof(t))
+	if m.Headroom() < n {
+		return nil
 	}
-	m.dataOff = uint16(off)
+	m.dataOff -= uint16(n)
 	m.dataLen += uint16(n)
 	m.pktLen += uint32(n)
-	return (*T)(unsafe.Add(m.bufAddr, off)), true
+	return (*T)(unsafe.Add(m.bufAddr, m.dataOff))
 }
 
 // AppendTo appends the packet's bytes, of all its segments, to b.

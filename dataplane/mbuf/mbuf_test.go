@@ -184,14 +184,14 @@ func TestPrependA(t *testing.T) {
 	type room [Headroom - 1]byte
 	h := NewHeap(2, Headroom+64)
 	a, b := h.Packet([]byte("tenant"), 60), h.Packet([]byte("tenant"), 60)
-	r, ok := PrependA[room](a)
-	if d := b.Prepend(len(r)); !ok || len(d) != a.Len() || len(d) != len(a.Data()) || a.Headroom() != b.Headroom() || &r[0] != &a.Data()[0] {
-		t.Errorf("%v, %d bytes, %d in front; Prepend: %d, %d", ok, a.Len(), a.Headroom(), b.Len(), b.Headroom())
+	r := PrependA[room](a)
+	if d := b.Prepend(len(r)); r == nil || len(d) != a.Len() || len(d) != len(a.Data()) || a.Headroom() != b.Headroom() || &r[0] != &a.Data()[0] {
+		t.Errorf("%p, %d bytes, %d in front; Prepend: %d, %d", r, a.Len(), a.Headroom(), b.Len(), b.Headroom())
 	}
-	if _, ok := PrependA[[1]byte](a); !ok || a.Headroom() != 0 {
+	if PrependA[[1]byte](a) == nil || a.Headroom() != 0 {
 		t.Error("the last byte of headroom is not had")
 	}
-	if r, ok := PrependA[[1]byte](a); ok || r != nil || a.Headroom() != 0 || a.Len() != len("tenant")+Headroom {
+	if PrependA[[1]byte](a) != nil || a.Headroom() != 0 || a.Len() != len("tenant")+Headroom {
 		t.Error("headroom that is not there was given")
 	}
 }

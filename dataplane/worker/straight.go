@@ -50,7 +50,7 @@ func (w *Worker) straightOut(f *fib.FIB, p *fib.Port, pkts []*mbuf.Mbuf) int {
 	hops := lane.hops[lane.n:]
 	n := w.alike(pkts, hops, p.MAC.Link(packet.EtherTypeIPv4), uint32(first.Addrs()), src.Mode)
 	f.LookupAll4(p.RD, w.cas[:n], w.entries[:])
-	n = lane.over(f.From(f.Locals[src.Dest].PA), pkts[:n], hops, w.entries[:n], p.VSID, src.Mode)
+	n = lane.over(f.From(f.Locals[src.Dest].PA), hops, w.entries[:n], p.VSID, src.Mode)
 	unseen.Copy(lane.pkts[lane.n:], pkts[:n])
 	lane.n += n
 	return n
@@ -71,40 +71,39 @@ func (w *Worker) alike(pkts []*mbuf.Mbuf, hops []fib.Hop, link uint64, ca uint32
 		if h4.Link() != link || uint32(addrs) != ca || !h4.Fits(size) || clamps && h4.SYN() {
 			return i
 		}
-		cas[i] = bits.ReverseBytes32(uint32(addrs >> 32))
 		hop := &hops[i]
-		hop.Plain = unseen.To(h4)
 		if mode == policy.NVGRE {
 			hop.Hash, hop.TOS = packet.Hash(addrs, h4.Ports()), h4.TOS()
 		} else {
 			hop.Layout.EtherType = 0
 		}
+		hop.Plain, hop.Size = unseen.To(h4), size-packet.EthernetLen
+		cas[i] = bits.ReverseBytes32(uint32(addrs >> 32))
 	}
 	return len(pkts)
 }
 
-// over finds the way over the fabric to what the packets' destinations were found to be,
-// and says how many of them have one that is ready and wide enough.
-func (l *lane) over(ways fib.Ways, pkts []*mbuf.Mbuf, hops []fib.Hop, entries []unseen.Ref[fib.Entry], vsid uint32, mode policy.Mode) int {
-	hops, entries = hops[:len(pkts)], entries[:len(pkts)]
-	for i, m := range pkts {
-		dst := entries[i].Get()
+// over finds the way over the fabric to what the destinations of packets were found to
+// be, and says how many of them have one that is ready and wide enough.
+func (l *lane) over(ways fib.Ways, hops []fib.Hop, entries []unseen.Ref[fib.Entry], vsid uint32, mode policy.Mode) int {
+	hops = hops[:len(entries)]
+	for i := range hops {
+		hop, dst := &hops[i], entries[i].Get()
 		if dst == nil || dst.VSID != vsid || dst.Mode != mode || dst.Flags&(fib.LocalVM|fib.RouterCA) != 0 {
 			return i
 		}
 		to, adj := ways.To(dst)
-		if adj.State != fib.AdjReady || m.Len()-packet.EthernetLen > int(min(adj.Limit[mode], to.Limit[mode])) {
+		if hop.Size > adj.Ready[mode%policy.NumModes] || to.Limit.Any() && hop.Size > to.Limit[mode%policy.NumModes] {
 			return i
 		}
 		if adj.Port != l.by {
 			l.several = l.several || l.n+i > 0
 			l.by = adj.Port
 		}
-		hop := &hops[i]
 		hop.Plain.Get().SetDst(&dst.MAC)
 		hop.Entry, hop.PA, hop.Adj = unseen.To(dst), unseen.To(to), unseen.To(adj)
 	}
-	return len(pkts)
+	return len(hops)
 }
 
 // straightIn puts packets of a burst from an uplink that are for one PA on the way to

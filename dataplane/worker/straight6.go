@@ -30,7 +30,7 @@ func (w *Worker) straightOut6(f *fib.FIB, p *fib.Port, pkts []*mbuf.Mbuf) int {
 	hops := lane.hops[lane.n:]
 	n := w.alike6(pkts, hops, p.MAC.Link(packet.EtherTypeIPv6), &ca, src.Mode)
 	f.LookupAll6(p.RD, w.cas6[:n], w.entries[:])
-	n = lane.over(f.From(f.Locals[src.Dest].PA), pkts[:n], hops, w.entries[:n], p.VSID, src.Mode)
+	n = lane.over(f.From(f.Locals[src.Dest].PA), hops, w.entries[:n], p.VSID, src.Mode)
 	unseen.Copy(lane.pkts[lane.n:], pkts[:n])
 	lane.n += n
 	return n
@@ -54,7 +54,7 @@ func (w *Worker) alike6(pkts []*mbuf.Mbuf, hops []fib.Hop, link uint64, ca *[16]
 		}
 		cas[i] = *h6.DstIP()
 		hop := &hops[i]
-		hop.Plain = unseen.To((*packet.Plain4)(front[:])) // for the Ethernet header
+		hop.Plain, hop.Size = unseen.To((*packet.Plain4)(front[:])), size-packet.EthernetLen // for the Ethernet header
 		if mode == policy.NVGRE {
 			hop.Hash, hop.TOS = h6.Hash(), h6.TOS()
 		} else {

@@ -36,7 +36,7 @@ type Config struct {
 // NVGRE is the mode, for one worker.
 type NVGRE struct {
 	flowMask uint32 // all ones, or 0 for ZeroFlowID
-	tosMask  uint8
+	tosMask  uint32 // 0xff, or 0 for ZeroTOS
 	id       uint16 // next outer IPv4 identification (W12)
 }
 

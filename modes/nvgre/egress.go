@@ -31,7 +31,7 @@ func (n *NVGRE) Egress(pkts []*mbuf.Mbuf, hops []fib.Hop, drops []count.Reason, 
 	for i, m := range pkts {
 		h := &hops[i]
 		a, to := h.Adj.Get(), h.PA.Get()
-		if a.Len != fib.Outer4 {
+		if a.Len != fib.Outer4 || m.Headroom() < fib.Outer4 {
 			if a.Len == fib.Outer6 {
 				drops[i] = n.write6(m, h)
 			} else {
@@ -41,18 +41,14 @@ func (n *NVGRE) Egress(pkts []*mbuf.Mbuf, hops []fib.Hop, drops []count.Reason, 
 		}
 		// The same for the usual outer header, in words as they lie in memory: each is
 		// written once.
-		length := uint16(ip4FromInner + m.Len())
-		d, ok := mbuf.PrependA[[fib.Outer4]byte](m)
-		if !ok {
-			drops[i] = count.Headroom
-			continue
-		}
-		tos, id := h.TOS&n.tosMask, n.id
+		tos, length, id := uint32(h.TOS)&n.tosMask, uint16(ip4FromInner+m.Len()), n.id
 		n.id = id + 1
+		sum := checksum4(a, to, tos, length, id)
+		d := mbuf.PrependA[[fib.Outer4]byte](m)
 		word.PutUint64(d[0:], word.Uint64(a.Header[0:]))
 		word.PutUint64(d[8:], word.Uint64(a.Header[8:])|uint64(tos)<<56)
 		word.PutUint64(d[16:], word.Uint64(a.Header[16:])|uint64(bits.ReverseBytes32(uint32(length)<<16|uint32(id))))
-		word.PutUint64(d[24:], word.Uint64(a.Header[24:])|uint64(bits.ReverseBytes16(checksum4(h, tos, length, id))))
+		word.PutUint64(d[24:], word.Uint64(a.Header[24:])|uint64(uint16(bits.ReverseBytes32(sum))))
 		word.PutUint64(d[30:], word.Uint64(a.Header[30:])|uint64(word.Uint32(to.Addr[:])))
 		word.PutUint32(d[38:], bits.ReverseBytes32(key(h, h.Hash&n.flowMask)))
 	}
@@ -69,19 +65,19 @@ func (n *NVGRE) write(m *mbuf.Mbuf, h *fib.Hop) count.Reason {
 		return count.Headroom
 	}
 	copy(d, a.Header[:inner])
-	tos, flow := h.TOS&n.tosMask, h.Hash&n.flowMask
+	tos, flow := uint32(h.TOS)&n.tosMask, h.Hash&n.flowMask
 	if !a.V6 {
 		ip := d[inner-ip4FromInner:]
 		*(*[4]byte)(ip[16:]) = [4]byte(h.PA.Get().Addr[:4])
 		length := uint16(ip4FromInner + size)
-		ip[1] = tos
+		ip[1] = uint8(tos)
 		binary.BigEndian.PutUint16(ip[2:], length)
 		binary.BigEndian.PutUint16(ip[4:], n.id)
-		binary.BigEndian.PutUint16(ip[10:], checksum4(h, tos, length, n.id))
+		binary.BigEndian.PutUint16(ip[10:], uint16(checksum4(a, h.PA.Get(), tos, length, n.id)>>16))
 		n.id++
 	} else {
 		ip := packet.IPv6(d[inner-ip6FromInner:])
-		ip.SetTrafficClass(tos)
+		ip.SetTrafficClass(uint8(tos))
 		ip.SetFlowLabel(flow & 0xfffff) // W17
 		ip.SetPayloadLen(uint16(packet.NVGRELen + size))
 		ip.SetDst(h.PA.Get().Addr)
@@ -94,13 +90,13 @@ func (n *NVGRE) write(m *mbuf.Mbuf, h *fib.Hop) count.Reason {
 func (n *NVGRE) write6(m *mbuf.Mbuf, h *fib.Hop) count.Reason {
 	const ip = packet.EthernetLen
 	a, to, length := h.Adj.Get(), h.PA.Get(), uint16(packet.NVGRELen+m.Len())
-	d, ok := mbuf.PrependA[[fib.Outer6]byte](m)
-	if !ok {
+	d := mbuf.PrependA[[fib.Outer6]byte](m)
+	if d == nil {
 		return count.Headroom
 	}
-	tos, flow := h.TOS&n.tosMask, h.Hash&n.flowMask
+	tos, flow := uint32(h.TOS)&n.tosMask, h.Hash&n.flowMask
 	*d = *(*[fib.Outer6]byte)(a.Header[:])
-	binary.BigEndian.PutUint32(d[ip:], 6<<28|uint32(tos)<<20|flow&0xfffff) // W17
+	binary.BigEndian.PutUint32(d[ip:], 6<<28|tos<<20|flow&0xfffff) // W17
 	binary.BigEndian.PutUint16(d[ip+4:], length)
 	*(*[16]byte)(d[ip+24:]) = to.Addr
 	binary.BigEndian.PutUint32(d[fib.Outer6-keyFromInner:], key(h, flow))
@@ -112,8 +108,9 @@ func key(h *fib.Hop, flow uint32) uint32 {
 	return h.Entry.Get().VSID<<8 | uint32(packet.FlowID(flow))
 }
 
-// checksum4 is that of the outer IPv4 header, the sum of all that is in it.
-func checksum4(h *fib.Hop, tos uint8, length, id uint16) uint16 {
-	sum := h.Adj.Get().Sum + uint32(h.PA.Get().Sum) + uint32(tos) + uint32(length) + uint32(id)
-	return ^uint16((sum + bits.RotateLeft32(sum, 16)) >> 16) // both halves, and the carry of their sum
+// checksum4 is that of the outer IPv4 header, the sum of all that is in it, in the upper
+// half. What the lower one has means nothing.
+func checksum4(a *fib.Adj, to *fib.Remote, tos uint32, length, id uint16) uint32 {
+	sum := a.Sum + uint32(to.Sum) + tos + uint32(length) + uint32(id)
+	return ^(sum + bits.RotateLeft32(sum, 16)) // both halves, and the carry of their sum
 }
