@@ -37,15 +37,16 @@ type outbound struct {
 //     its virtual subnet; what is too large for there is answered or cut (M5-M7)
 //  7. the modes write outer headers
 func (w *Worker) fromVM(f *fib.FIB, pkts []*mbuf.Mbuf) {
-	p := &f.Ports[w.in]
+	p, try := &f.Ports[w.in], len(pkts)
 	for len(pkts) > 0 {
-		n := 0
+		n, next := 0, pkts[:min(try, len(pkts))]
 		switch etherType(pkts[0]) {
 		case packet.EtherTypeIPv4:
-			n = w.straightOut(f, p, pkts)
+			n = w.straightOut(f, p, next)
 		case packet.EtherTypeIPv6:
-			n = w.straightOut6(f, p, pkts)
+			n = w.straightOut6(f, p, next)
 		}
+		try = 2*n + 1 // where few went straight, few more are looked up in vain
 		if n == 0 {
 			w.outbound.m = pkts[0]
 			if w.admit(f, p, &w.outbound) {

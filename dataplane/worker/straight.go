@@ -30,7 +30,7 @@ func etherType(m *mbuf.Mbuf) uint16 {
 // are for is looked up for all of them before the way there, so that look-ups of
 // different packets overlap.
 func (w *Worker) straightOut(f *fib.FIB, p *fib.Port, pkts []*mbuf.Mbuf) int {
-	if len(pkts) == 0 || p.Flags != 0 || p.RD == 0 { // guards; no routing domain
+	if p.Flags != 0 || p.RD == 0 { // guards; no routing domain
 		return 0
 	}
 	front := pkts[0].Front()
