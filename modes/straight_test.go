@@ -32,6 +32,7 @@ func TestStraightIsTheSame(t *testing.T) {
 	mixed.ProviderAddresses = append(mixed.ProviderAddresses, policy.ProviderAddress{Prefix: prefix("192.168.1.11/24"), Port: "uplink"})
 	sixth := sixPA()
 	sixth.Ports[blue3].MTU = 80
+	sixth.ProviderAddresses = append(sixth.ProviderAddresses, policy.ProviderAddress{Prefix: prefix(six("192.168.1.11") + "/64"), Port: "uplink", VLAN: 103})
 	out, in := between(vmBlue1, vmBlue2, macBlue2, true), between(vmBlue2, vmBlue1, macBlue1, true)
 	guarded := func(v6 bool) (frames [][]byte) {
 		d := between(vmBlue3, vmBlue2, macBlue2, v6)
@@ -44,6 +45,7 @@ func TestStraightIsTheSame(t *testing.T) {
 		return frames
 	}
 	out4, in4 := between(vmBlue1, vmBlue2, macBlue2, false), between(vmBlue2, vmBlue1, macBlue1, false)
+	in.size, out.size, in4.size, out4.size = 60, 60, 60, 60
 	sized := func(d datagram, size int) []byte { d.size = size; return d.frame() }
 	to3 := between(vmBlue2, vmBlue3, macBlue3, false)
 	cut := tunnel(6001, paFar, paHere, sized(in4, 64))
@@ -69,6 +71,8 @@ func TestStraightIsTheSame(t *testing.T) {
 		}
 		return all
 	}
+	noTunnel := tunnel(6001, six(paFar), six(paHere), in.frame())
+	noTunnel[20] = packet.ProtoUDP
 	for _, c := range []struct {
 		name   string
 		set    *policy.Set
@@ -94,7 +98,7 @@ func TestStraightIsTheSame(t *testing.T) {
 			together(blue1, flows(64)...),
 			together(blue1, flows6(64, out)...),
 			together(uplink, received(6001, six(paFar), six(paHere), in4.frame(), in4.syn(1460, nil))...),
-			together(uplink, received(6001, six(paFar), six(paHere), flows6(64, in)...)...),
+			together(uplink, append(received(6001, six(paFar), six(paHere), flows6(64, in)...), tunnel(6001, six(paFar), six("192.168.1.11"), in.frame()), noTunnel)...),
 		}, []input{
 			together(blue1, odd6(out)...),
 			together(uplink, received(6001, six(paFar), six(paHere), odd6(in)...)...),
