@@ -1,8 +1,10 @@
 // Package worker is the poll-mode loop, and the one place where a packet's trip
 // can be read from end to end. egress.go is the way from a VM to the fabric,
-// ingress.go the way from the fabric to a VM, unfinished.go what a frame leaves to
-// be done by others, hold.go what waits for a next hop's MAC, ring.go what passes
-// between a worker and the control plane, spread.go what passes between workers.
+// ingress.go the way from the fabric to a VM; straight.go and straight6.go are both
+// ways for what most packets are. detour.go is where else a VM's packet may go,
+// group.go what has several receivers, unfinished.go what a frame leaves to be done
+// by others, hold.go what waits for a next hop's MAC, ring.go what passes between a
+// worker and the control plane, spread.go what passes between workers.
 //
 //	Run ─┬─ poll ──► Rx ─┬─ VM port ──► fromVM ──────┐
 //	     │               ├─ uplink  ──► fromFabric ──┤
