@@ -40,12 +40,9 @@ func (w *Worker) straightOut(f *fib.FIB, p *fib.Port, pkts []*mbuf.Mbuf) int {
 	// The first one's source CA is that of all others.
 	first := (*packet.Plain4)(front[:])
 	src := f.Lookup4(p.RD, first.SrcU32())
-	if !p.Owns(src) || src.Flags&(fib.RouterCA|fib.LocalVM) != fib.LocalVM || w.Modes[src.Mode] == nil {
+	lane := w.laneOf(p, src, len(pkts))
+	if lane == nil {
 		return 0
-	}
-	lane := &w.lanes[src.Mode]
-	if lane.to != fib.None || lane.n+len(pkts) > len(lane.pkts) {
-		w.encap(src.Mode)
 	}
 	hops := lane.hops[lane.n:]
 	n := w.alike(pkts, hops, p.MAC.Link(packet.EtherTypeIPv4), uint32(first.Addrs()), src.Mode)
@@ -54,6 +51,19 @@ func (w *Worker) straightOut(f *fib.FIB, p *fib.Port, pkts []*mbuf.Mbuf) int {
 	unseen.Copy(lane.pkts[lane.n:], pkts[:n])
 	lane.n += n
 	return n
+}
+
+// laneOf has the lane of the mode of a VM's packets, with room for n of them; nil if src is
+// no record of the VM's own that a mode carries.
+func (w *Worker) laneOf(p *fib.Port, src *fib.Entry, n int) *lane {
+	if !p.Owns(src) || src.Flags&(fib.RouterCA|fib.LocalVM) != fib.LocalVM || w.Modes[src.Mode] == nil {
+		return nil
+	}
+	lane := &w.lanes[src.Mode]
+	if lane.to != fib.None || lane.n+n > len(lane.pkts) {
+		w.encap(src.Mode)
+	}
+	return lane
 }
 
 // alike says how many packets of a burst are plain, and from the same sender: of link and

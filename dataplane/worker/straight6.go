@@ -20,12 +20,9 @@ func (w *Worker) straightOut6(f *fib.FIB, p *fib.Port, pkts []*mbuf.Mbuf) int {
 	// The first one's source CA is that of all others.
 	ca := *(*packet.Plain6)(front[:]).SrcIP()
 	src := f.Lookup6(p.RD, &ca)
-	if !p.Owns(src) || src.Flags&(fib.RouterCA|fib.LocalVM) != fib.LocalVM || w.Modes[src.Mode] == nil {
+	lane := w.laneOf(p, src, len(pkts))
+	if lane == nil {
 		return 0
-	}
-	lane := &w.lanes[src.Mode]
-	if lane.to != fib.None || lane.n+len(pkts) > len(lane.pkts) {
-		w.encap(src.Mode)
 	}
 	hops := lane.hops[lane.n:]
 	n := w.alike6(pkts, hops, p.MAC.Link(packet.EtherTypeIPv6), &ca, src.Mode)
