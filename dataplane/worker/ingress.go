@@ -241,13 +241,11 @@ func (w *Worker) decap(f *fib.FIB, mode Mode, lane *inbound) {
 		forgetOuter(pkts)
 	}
 	arrivals := lane.arrivals[:len(pkts)]
-	for i := 0; i < len(pkts); i++ {
+	for i := w.handOver(pkts, arrivals, reasons); i < len(pkts); i++ {
 		m, a := pkts[i], &arrivals[i]
 		switch {
 		case reasons[i] == count.Kept && a.Kind == fib.ToVM:
-			n := together(arrivals[i:], reasons[i:])
-			w.sendAll(a.Port, pkts[i:i+n])
-			i += n - 1
+			w.send(a.Port, m)
 		case reasons[i] == count.Kept:
 			w.arrived(f, m, a)
 		case reasons[i] == count.GREOther:
@@ -263,16 +261,26 @@ func (w *Worker) decap(f *fib.FIB, mode Mode, lane *inbound) {
 	}
 }
 
-// together says how many packets, from the first, are for the same VM.
-func together(arrivals []fib.Arrival, reasons []count.Reason) int {
-	reasons = reasons[:len(arrivals)]
-	port := arrivals[0].Port
-	for i := range arrivals {
-		if a := &arrivals[i]; reasons[i] != count.Kept || a.Port != port || a.Kind != fib.ToVM {
+// handOver sends packets that are simply for a VM each, from the front of a burst to the
+// first that is not, and returns how many they are.
+func (w *Worker) handOver(pkts []*mbuf.Mbuf, arrivals []fib.Arrival, reasons []count.Reason) int {
+	arrivals, reasons = arrivals[:len(pkts)], reasons[:len(pkts)]
+	to, q := fib.None, (*outQueue)(nil) // of the packet before
+	for i, m := range pkts {
+		a := &arrivals[i]
+		if a.Kind != fib.ToVM || reasons[i] != count.Kept {
 			return i
 		}
+		if a.Port != to {
+			to = a.Port
+			q = w.queue(to)
+		}
+		q.pkts[q.n] = unseen.To(m)
+		if q.n++; q.n == len(q.pkts) {
+			w.transmit(to)
+		}
 	}
-	return len(arrivals)
+	return len(pkts)
 }
 
 // stray says whether a tunnel packet is dropped for want of a VM (L21).

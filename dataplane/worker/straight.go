@@ -116,44 +116,66 @@ func (l *lane) over(ways fib.Ways, hops []fib.Hop, entries []unseen.Ref[fib.Entr
 	return len(hops)
 }
 
-// straightIn puts packets of a burst from an uplink that are for one PA on the way to
-// their mode, as straightOut does. The first is of IPv4, as etherType says.
+// straightIn puts packets of a burst from an uplink that are for PAs of one mode on the
+// way to it, as straightOut does.
 func (w *Worker) straightIn(f *fib.FIB, pkts []*mbuf.Mbuf) int {
-	pa := (*packet.Plain4)(pkts[0].Start()[:]).DstU32() // that of all others
-	own, mode := fib.None, policy.NVGRE
-	to := f.Owner4(pa)
-	if to != nil && to.Flags&fib.LocalVM != 0 {
-		own, mode = f.Locals[to.Dest].PA, to.Mode
-	} else {
-		own = f.SharedPA4(pa)
-	}
-	if own == fib.None || f.PAs[own].Port != w.in || f.PAs[own].VLAN != 0 {
+	if len(pkts) == 0 || !pkts[0].IsPlain(unfinished|mbuf.RxVLANStripped) {
 		return 0
 	}
-	lane := &w.inbound[mode]
-	n := alikeIn(pkts, lane.arrivals[lane.n:], pa, mode == policy.NVGRE, own, unseen.To(to))
+	var pa whose
+	if !pa.find(f, w.in, (*packet.Plain4)(pkts[0].Start()[:]).DstU32()) {
+		return 0
+	}
+	lane := &w.inbound[pa.mode]
+	n := pa.alike(f, w.in, pkts, lane.arrivals[lane.n:])
 	unseen.Copy(lane.pkts[lane.n:], pkts[:n])
 	lane.n += n
 	return n
 }
 
-// alikeIn says how many packets of a burst are plain, for the same PA, which is own and of
-// to, and tunnel traffic or whatever they like. It notes so.
-func alikeIn(pkts []*mbuf.Mbuf, arrivals []fib.Arrival, pa uint32, tunnel bool, own uint16, to unseen.Ref[fib.Owner4]) int {
+// whose is what is known of a destination PA. Packets in a row often have the same.
+type whose struct {
+	pa   uint32
+	own  uint16
+	mode policy.Mode
+	to   unseen.Ref[fib.Owner4]
+}
+
+// find finds out whose a PA is, and says whether it is one that packets from the uplink
+// may be for.
+func (w *whose) find(f *fib.FIB, uplink uint16, pa uint32) bool {
+	w.pa, w.own, w.mode = pa, fib.None, policy.NVGRE
+	to := f.Owner4(pa)
+	if to != nil && to.Flags&fib.LocalVM != 0 {
+		w.own, w.mode = f.Locals[to.Dest].PA, to.Mode
+	} else {
+		w.own = f.SharedPA4(pa)
+	}
+	w.to = unseen.To(to)
+	return w.own != fib.None && f.PAs[w.own].Port == uplink && f.PAs[w.own].VLAN == 0
+}
+
+// alike says how many packets of a burst are plain, for PAs of the same mode, and tunnel
+// traffic or whatever they like. It notes so.
+func (w *whose) alike(f *fib.FIB, uplink uint16, pkts []*mbuf.Mbuf, arrivals []fib.Arrival) int {
 	arrivals = arrivals[:len(pkts)]
+	mode, tunnel := w.mode, w.mode == policy.NVGRE
 	for i, m := range pkts {
 		if !m.IsPlain(unfinished | mbuf.RxVLANStripped) {
 			return i
 		}
 		h4 := (*packet.Plain4)(m.Start()[:])
 		end := h4.End(m.Size())
-		if end == 0 || h4.DstU32() != pa || tunnel && h4.Proto() != packet.ProtoGRE {
+		if end == 0 || tunnel && h4.Proto() != packet.ProtoGRE {
+			return i
+		}
+		if dst := h4.DstU32(); dst != w.pa && (!w.find(f, uplink, dst) || w.mode != mode) {
 			return i
 		}
 		a := &arrivals[i]
 		h4.Layout(end, &a.Outer)
-		a.PA, a.Kind, a.Plain = own, fib.ToVM, true
-		a.To4 = to
+		a.PA, a.Kind, a.Plain = w.own, fib.ToVM, true
+		a.To4 = w.to
 	}
 	return len(pkts)
 }

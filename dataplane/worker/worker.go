@@ -344,13 +344,19 @@ func (w *Worker) carry(f *fib.FIB, in uint16, pkts []*mbuf.Mbuf) {
 	w.flush()
 }
 
-// send puts a packet on the way to a port.
-func (w *Worker) send(to uint16, m *mbuf.Mbuf) {
+// queue is where packets gather that go to a port, until the burst's end.
+func (w *Worker) queue(to uint16) *outQueue {
 	q := &w.out[to]
 	if !q.pending {
 		q.pending = true
 		w.pending = append(w.pending, to)
 	}
+	return q
+}
+
+// send puts a packet on the way to a port.
+func (w *Worker) send(to uint16, m *mbuf.Mbuf) {
+	q := w.queue(to)
 	q.pkts[q.n] = unseen.To(m)
 	if q.n++; q.n == len(q.pkts) {
 		w.transmit(to)
@@ -359,11 +365,7 @@ func (w *Worker) send(to uint16, m *mbuf.Mbuf) {
 
 // sendAll is send for packets that go the same way.
 func (w *Worker) sendAll(to uint16, pkts []*mbuf.Mbuf) {
-	q := &w.out[to]
-	if !q.pending {
-		q.pending = true
-		w.pending = append(w.pending, to)
-	}
+	q := w.queue(to)
 	for len(pkts) > 0 {
 		n := unseen.Copy(q.pkts[q.n:], pkts)
 		pkts = pkts[n:]

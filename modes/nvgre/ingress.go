@@ -43,7 +43,39 @@ const (
 	start = gre + packet.NVGRELen               // of the inner frame there
 )
 
-// receiver is a VM and how packets for it look. Packets in a row often have the same.
+// straight is ingress for what most packets are: plain IPv4 from the record of one VM to
+// that of another inside plain IPv4, nothing in it to be told to anybody. It does all
+// that ingress does for such, from the front of a burst to the first that is none, and
+// returns how many they are.
+func straight(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival) int {
+	arrivals = arrivals[:len(pkts)]
+	var to receiver // of the packet before
+	for i, m := range pkts {
+		a := &arrivals[i]
+		if !a.Plain {
+			return i
+		}
+		front := m.Start()
+		outer, inner := (*packet.Plain4)(front[:]), (*packet.Plain4)(front[start:])
+		if (binary.LittleEndian.Uint64(front[gre:])<<8 != to.gre || inner.DstWord() != to.mac || inner.DstU32() != to.ca || a.PA != to.pa) &&
+			!to.find(f, front, a.PA) {
+			return i
+		}
+		size := int(a.Outer.End) - start
+		if size > to.size || inner.End(size) == 0 || outer.TOS()&1 != 0 || !a.Verified && !outer.Verify() {
+			return i
+		}
+		src := f.Record4(fib.Key4(to.rd, inner.SrcU32()))
+		if src == nil || !f.BehindPA4(&src.Entry, outer.SrcU32()) {
+			return i
+		}
+		a.Port = to.port
+		m.Cut(start, a.Outer.End)
+	}
+	return len(pkts)
+}
+
+// receiver is a VM and how packets for it look.
 type receiver struct {
 	gre  uint64 // header as the machine reads it, one byte to the left: without the FlowID
 	mac  uint64 // DstWord
@@ -51,19 +83,8 @@ type receiver struct {
 	pa   uint16
 	port uint16
 	size int // of frames that it takes, in bytes
+	vsid uint32
 	rd   uint32
-}
-
-// straight is ingress for what most packets are: plain IPv4 from the record of one VM to
-// that of another inside plain IPv4, nothing in it to be told to anybody. It does all
-// that ingress does for such, from the front of a burst to the first that is none or has
-// another receiver, and returns how many they are.
-func straight(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival) int {
-	var to receiver
-	if !arrivals[0].Plain || !to.find(f, pkts[0].Start(), arrivals[0].PA) {
-		return 0
-	}
-	return to.take(f, pkts, arrivals)
 }
 
 // find is the receiver of packets that look like that at their front, if there is one here
@@ -74,44 +95,20 @@ func (r *receiver) find(f *fib.FIB, front *[mbuf.FrontLen]byte, pa uint16) bool 
 	if binary.BigEndian.Uint32(front[gre:]) != plain || inner.EtherType() != packet.EtherTypeIPv4 {
 		return false
 	}
-	vsid, ca := binary.BigEndian.Uint32(front[gre+4:])>>8, inner.DstU32()
-	rd := f.Domain(vsid)
-	dst := f.Lookup4(rd, ca)
-	if dst == nil || dst.Flags != fib.LocalVM || dst.VSID != vsid || dst.Mode != fib.NVGRE || !inner.To(&dst.MAC) {
+	r.gre, r.mac, r.ca, r.pa = binary.LittleEndian.Uint64(front[gre:])<<8, inner.DstWord(), inner.DstU32(), pa
+	if vsid := binary.BigEndian.Uint32(front[gre+4:]) >> 8; vsid != r.vsid {
+		r.vsid, r.rd = vsid, f.Domain(vsid)
+	}
+	dst := f.Lookup4(r.rd, r.ca)
+	if dst == nil || dst.Flags != fib.LocalVM || dst.VSID != r.vsid || dst.Mode != fib.NVGRE || !inner.To(&dst.MAC) {
 		return false
 	}
 	local := f.Locals[dst.Dest]
 	if local.PA != pa || local.Port == fib.None {
 		return false
 	}
-	*r = receiver{gre: binary.LittleEndian.Uint64(front[gre:]) << 8, mac: inner.DstWord(), ca: ca, pa: pa,
-		port: local.Port, size: packet.EthernetLen + int(f.Ports[local.Port].MTU), rd: rd}
+	r.port, r.size = local.Port, packet.EthernetLen+int(f.Ports[local.Port].MTU)
 	return true
-}
-
-// take takes packets for the receiver.
-func (r *receiver) take(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival) int {
-	arrivals = arrivals[:len(pkts)]
-	for i, m := range pkts {
-		a := &arrivals[i]
-		if !a.Plain || a.PA != r.pa {
-			return i
-		}
-		front := m.Start()
-		outer, inner := (*packet.Plain4)(front[:]), (*packet.Plain4)(front[start:])
-		size := int(a.Outer.End) - start
-		if binary.LittleEndian.Uint64(front[gre:])<<8 != r.gre || inner.DstWord() != r.mac || inner.DstU32() != r.ca ||
-			size > r.size || inner.End(size) == 0 || outer.TOS()&1 != 0 || !a.Verified && !outer.Verify() {
-			return i
-		}
-		src := f.Record4(fib.Key4(r.rd, inner.SrcU32()))
-		if src == nil || !f.BehindPA4(&src.Entry, outer.SrcU32()) {
-			return i
-		}
-		a.Port = r.port
-		m.Cut(start, a.Outer.End)
-	}
-	return len(pkts)
 }
 
 func ingress(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival) count.Reason {
