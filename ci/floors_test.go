@@ -4,11 +4,15 @@
 package ci
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -287,6 +291,32 @@ func TestNames(t *testing.T) {
 			if ok && f.Recv == nil && f.Name.Name == "init" && !s.test && !ast.IsGenerated(s.syntax) {
 				t.Errorf("%s: func init: what exists is said in a list that can be read, not registered", s.path)
 			}
+		}
+	}
+}
+
+// What is kept can be read: no program that a build left behind, no profile but the one
+// that the compiler takes.
+func TestNoBinaries(t *testing.T) {
+	git := exec.Command("git", "-c", "safe.directory=*", "ls-files", "-z") // whoever owns the files
+	git.Dir = root
+	kept, err := git.Output()
+	if _, no := os.Stat(filepath.Join(root, ".git")); no != nil || errors.Is(err, exec.ErrNotFound) {
+		return // without git nobody knows what is kept
+	}
+	if err != nil {
+		t.Fatalf("git ls-files: %v", err)
+	}
+	for _, file := range strings.Split(strings.TrimSuffix(string(kept), "\x00"), "\x00") {
+		text, err := os.ReadFile(filepath.Join(root, file))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // deleted, and git not told yet
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.IndexByte(text, 0) >= 0 && file != "ctrl/pacad/default.pgo" {
+			t.Errorf("%s: not a text", file)
 		}
 	}
 }
