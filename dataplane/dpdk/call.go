@@ -11,25 +11,33 @@ import (
 	"paca/dataplane/mbuf"
 )
 
-// callKernel is call for C that asks the kernel, which may take its time: as cgo does
-// it, the scheduler knows. It is on the runtime's list of what others may link to.
+// callSlow is call for C that may take its time: as cgo does it, the scheduler knows. It
+// is on the runtime's list of what others may link to.
 //
-//go:linkname callKernel runtime.cgocall
+//go:linkname callSlow runtime.cgocall
 //go:noescape
-func callKernel(fn, arg unsafe.Pointer) int32
+func callSlow(fn, arg unsafe.Pointer) int32
 
-// kernel are the ports whose drivers make system calls at each burst. They are too slow
-// to feel cgo, and what the kernel takes for 64 packets, or to find memory for them, is
-// too long for other workers to wait when the garbage collector stops the world.
-var kernel [MaxPorts]bool
+// directions of a port.
+type directions struct{ rx, tx bool }
 
-var kernelDrivers = map[string]bool{"net_af_packet": true, "net_af_xdp": true, "net_tap": true, "net_tun": true}
+// slow are the bursts that may take too long for other workers to wait when the garbage
+// collector stops the world.
+var slow [MaxPorts]directions
+
+// slowDrivers are those that make system calls at each burst, 64 of them or one for 64
+// packets, and would not feel the difference; and vhost, which sends under a lock that
+// the library holds while it maps a VM's memory. To receive, it does not wait for it.
+var slowDrivers = map[string]directions{
+	"net_af_packet": {true, true}, "net_af_xdp": {true, true}, "net_tap": {true, true}, "net_tun": {true, true},
+	"net_vhost": {tx: true},
+}
 
 // burst asks a queue of a port for something.
-func burst(fn unsafe.Pointer, port PortID, queue int, pkts []*mbuf.Mbuf) uint32 {
+func burst(fn unsafe.Pointer, port PortID, queue int, pkts []*mbuf.Mbuf, slow bool) uint32 {
 	arg := unsafe.Pointer(&C.struct_shim_burst{pkts: array(pkts), n: C.uint32_t(len(pkts)), port: C.uint16_t(port), queue: C.uint16_t(queue)})
-	if kernel[port] {
-		return uint32(callKernel(fn, arg))
+	if slow {
+		return uint32(callSlow(fn, arg))
 	}
 	return uint32(call(fn, arg))
 }

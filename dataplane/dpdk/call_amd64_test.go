@@ -43,7 +43,7 @@ func init() {
 // The garbage collector does not wait for what asks the kernel.
 func TestKernelsWayLetsTheWorldStop(t *testing.T) {
 	fn, arg, returned := code(wait), new([2]uint32), make(chan int32)
-	go func() { returned <- callKernel(fn, unsafe.Pointer(arg)) }()
+	go func() { returned <- callSlow(fn, unsafe.Pointer(arg)) }()
 	for atomic.LoadUint32(&arg[1]) == 0 {
 		runtime.Gosched()
 	}

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"runtime/pprof"
 	"runtime/trace"
@@ -26,16 +27,19 @@ import (
 	"paca/dataplane/mbuf"
 )
 
-// ways are those by which bursts get to C: whether it is a port of the kernel's.
-var ways = map[string]bool{"call": false, "kernel": true}
+// ways are those by which bursts get to C.
+var ways = map[string]directions{"call": {}, "callSlow": {true, true}}
 
-func TestKernelsPorts(t *testing.T) {
+func TestSlowPorts(t *testing.T) {
 	pool := newPool(t, 2047)
-	if id := start(t, "net_ring0", pool); kernel[id] {
-		t.Error("a ring makes no system calls")
-	}
-	if id := start(t, "net_af_packet0,iface=lo", pool); !kernel[id] {
-		t.Error("af_packet makes system calls")
+	for device, want := range map[string]directions{
+		"net_ring0":               {},
+		"net_af_packet0,iface=lo": {true, true},
+		"net_vhost0,iface=" + filepath.Join(t.TempDir(), "vhost.sock"): {tx: true},
+	} {
+		if id := start(t, device, pool); slow[id] != want {
+			t.Errorf("%s: %v, want %v", device, slow[id], want)
+		}
 	}
 }
 
@@ -51,7 +55,7 @@ func TestCallsUnderStress(t *testing.T) {
 	threads := make(chan int, 4)
 	for i := range cap(threads) {
 		id := start(t, fmt.Sprint("net_ring", i), pool)
-		kernel[id] = i == 3
+		slow[id] = directions{i == 3, i == 3}
 		workers.Go(func() {
 			runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 			threads <- unix.Gettid()
@@ -151,8 +155,8 @@ const faultArg = "PACA_TEST_FAULT"
 // faults are what C can do wrong at a burst.
 var faults = map[string]func(id PortID){
 	"packet": func(id PortID) { TxBurst(id, 0, nowhere()) },
-	"packet, kernel's port": func(id PortID) {
-		kernel[id] = true
+	"packet, slow port": func(id PortID) {
+		slow[id].tx = true
 		TxBurst(id, 0, nowhere())
 	},
 	"free": func(PortID) { new(Mempool).Free(nowhere()) },
@@ -205,11 +209,11 @@ func TestFaultsEndTheProcess(t *testing.T) {
 // Bursts from and to nowhere: a driver that does as little as can be.
 func BenchmarkBurst(b *testing.B) {
 	for _, size := range []int{0, 1, 4, 32, 64} {
-		for _, way := range []string{"call", "kernel"} {
+		for _, way := range []string{"call", "callSlow"} {
 			b.Run(fmt.Sprintf("%d/%s", size, way), func(b *testing.B) {
 				pool := newPool(b, 511)
 				id := start(b, fmt.Sprintf("net_null8,no-rx=%d", max(0, 1-size)), pool)
-				kernel[id] = ways[way]
+				slow[id] = ways[way]
 				pkts := make([]*mbuf.Mbuf, max(1, size))
 				for b.Loop() {
 					if n := RxBurst(id, 0, pkts); n > 0 {

@@ -236,15 +236,15 @@ func start(t testing.TB, devargs string, pool *Mempool) PortID {
 }
 
 func TestBursts(t *testing.T) {
-	for name, asKernel := range ways {
-		t.Run(name, func(t *testing.T) { throughRing(t, asKernel) })
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) { throughRing(t, way) })
 	}
 }
 
-func throughRing(t *testing.T, asKernel bool) {
+func throughRing(t *testing.T, way directions) {
 	pool := newPool(t, 1023)
 	id := start(t, "net_ring0", pool) // receives what it sends
-	kernel[id] = asKernel
+	slow[id] = way
 	pkts := make([]*mbuf.Mbuf, 32)
 	if n := RxBurst(id, 0, pkts); n != 0 {
 		t.Fatalf("%d packets from an idle ring", n)

@@ -31,7 +31,7 @@ func RxBurst(port PortID, queue int, pkts []*mbuf.Mbuf) int {
 	if len(pkts) == 0 {
 		return 0
 	}
-	return int(burst(C.shim_rx_burst, port, queue, pkts))
+	return int(burst(C.shim_rx_burst, port, queue, pkts, slow[port].rx))
 }
 
 // TxBurst sends packets from the front of pkts and returns how many were taken.
@@ -39,7 +39,7 @@ func TxBurst(port PortID, queue int, pkts []*mbuf.Mbuf) int {
 	if len(pkts) == 0 {
 		return 0
 	}
-	return int(burst(C.shim_tx_burst, port, queue, pkts))
+	return int(burst(C.shim_tx_burst, port, queue, pkts, slow[port].tx))
 }
 
 // TxPrepareBurst is TxBurst for a port with transmit offloads: it calls
@@ -49,7 +49,7 @@ func TxPrepareBurst(port PortID, queue int, pkts []*mbuf.Mbuf) (taken, refused i
 	if len(pkts) == 0 {
 		return 0, 0
 	}
-	n := burst(C.shim_tx_prepare_burst, port, queue, pkts)
+	n := burst(C.shim_tx_prepare_burst, port, queue, pkts, slow[port].tx)
 	return int(n & 0xffff), int(n >> 16)
 }
 
@@ -221,7 +221,7 @@ func DevConfigure(port PortID, c DevConf) error {
 	if err != nil {
 		return err
 	}
-	kernel[port] = kernelDrivers[info.Driver]
+	slow[port] = slowDrivers[info.Driver]
 	return eal.log.explain(func() error {
 		return errnoOf(C.shim_configure(C.uint16_t(port), C.uint16_t(c.RxQueues), C.uint16_t(c.TxQueues), C.uint32_t(c.MTU),
 			C.uint64_t(c.RxOffloads), C.uint64_t(c.TxOffloads), C.uint64_t(c.RSS)))
