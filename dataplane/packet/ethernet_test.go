@@ -64,8 +64,8 @@ func TestSetters(t *testing.T) {
 	if ip.Version() != 6 || ip.TrafficClass() != 0x5a || ip.FlowLabel() != 0x12345 {
 		t.Errorf("flow label: %x", ip[:4])
 	}
-	gre := NVGRE(unhex("2000 6558 001771 00"))
-	gre.SetFlowID(0x5a)
+	gre := make(NVGRE, NVGRELen)
+	gre.Encode(NVGREFields{VSID: 6001, FlowID: 0x5a})
 	if gre.Key() != 0x0017715a {
 		t.Errorf("FlowID: %x", gre)
 	}

@@ -42,7 +42,7 @@ func (b NVGRE) Encode(f NVGREFields) {
 	_ = b[NVGRELen-1]
 	binary.BigEndian.PutUint16(b[greFlags:], GREKey)
 	binary.BigEndian.PutUint16(b[greProtocol:], EtherTypeTEB)
-	b.SetKey(f.VSID<<8 | uint32(f.FlowID))
+	binary.BigEndian.PutUint32(b[greKey:], f.VSID<<8|uint32(f.FlowID))
 }
 
 // Flags is the first word: the GRE… bits above.
@@ -54,8 +54,3 @@ func (b NVGRE) Protocol() uint16 { return binary.BigEndian.Uint16(b[greProtocol:
 func (b NVGRE) Key() uint32   { return binary.BigEndian.Uint32(b[greKey:]) }
 func (b NVGRE) VSID() uint32  { return b.Key() >> 8 }
 func (b NVGRE) FlowID() uint8 { return b[greFlowID] }
-
-func (b NVGRE) SetFlags(v uint16)    { binary.BigEndian.PutUint16(b[greFlags:], v) }
-func (b NVGRE) SetProtocol(v uint16) { binary.BigEndian.PutUint16(b[greProtocol:], v) }
-func (b NVGRE) SetKey(v uint32)      { binary.BigEndian.PutUint32(b[greKey:], v) }
-func (b NVGRE) SetFlowID(v uint8)    { b[greFlowID] = v }
