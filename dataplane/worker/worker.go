@@ -349,7 +349,9 @@ func (w *Worker) queue(to uint16) *outQueue {
 	q := &w.out[to]
 	if !q.pending {
 		q.pending = true
-		w.pending = append(w.pending, to)
+		n := len(w.pending)
+		w.pending = w.pending[:n+1] // has room for all ports; append would tell the collector
+		w.pending[n] = to
 	}
 	return q
 }
