@@ -1002,6 +1002,25 @@ func TestW20VLANTakenOut(t *testing.T) {
 	r.balance(0)
 }
 
+// Nor is such a packet for a PA in no VLAN, however plain it looks, unless its tag has
+// but a priority.
+func TestW20VLANTakenOutOfNone(t *testing.T) {
+	for _, c := range []struct {
+		set   *policy.Set
+		frame []byte
+	}{{testPolicy(), fromFabric()}, {sixPA(), over6(fromFabric())}} {
+		r := newRig(t, c.set, nvgre.Config{}).claim(map[int]mbuf.Offloads{uplink: mbuf.ReceiveVLAN})
+		for tci, want := range map[uint16]int{0: 2, 0xe000: 2, 9: 1, 0xe009: 1} {
+			r.ports[uplink].Inject(0, c.frame) // before it, one that had none
+			out := r.pass(uplink, unfinished{c.frame, memport.Notes{Flags: mbuf.RxVLAN | mbuf.RxVLANStripped, TCI: tci}})
+			if len(out[blue1]) != want {
+				t.Errorf("tag %#x: the VM got %d, drops %v", tci, len(out[blue1]), r.drops())
+			}
+		}
+		r.balance(0)
+	}
+}
+
 // O30, O31, W21: a device is believed about an outer checksum if it looks at such, and
 // knew the packet for a tunnel; else software looks.
 func TestO30_O31_W21Verdicts(t *testing.T) {

@@ -63,7 +63,8 @@ func TestStraightIsTheSame(t *testing.T) {
 		return datagram{from: macRouter, to: macUplink, src: from.v4, dst: to.v4, size: size}.frame()
 	}
 	severalPAs := [][]byte{toPA(paBlue2, paBlue3, 68), toPA(paBlue2, paBlue3, 69), toPA(paAway, paBlue1, 60), toPA(paBlue6, paBlue5, 60),
-		toPA(paBlue6, paBlue1, 60), toPA(paGreen2, paGreen1, 60), toPA(paGreen2, paBlue1, 60), toPA(paBlue1, paBlue3, 60),
+		toPA(paBlue6, paBlue1, 60), toPA(paGreen2, paGreen1, 60), toPA(paGreen2, paBlue1, 60), toPA(paBlue1, paBlue3, 60), toPA(paBlue6, paBlue2, 60), // as others' VMs send it to each other
+
 		tunnel(5001, paHost2, paHost1, sized(between(vmRed2, vmRed1, macRed1, false), 60))} // the other mode's
 	swapped := datagram{from: macRouter, to: macUplink, src: paBlue2.v6, dst: paBlue1.v6}
 	received := func(vsid uint32, from, to string, frames ...[]byte) (all [][]byte) {
