@@ -1002,6 +1002,24 @@ func TestW20VLANTakenOut(t *testing.T) {
 	r.balance(0)
 }
 
+// What goes straight behind a frame that is left to the uplink's card leaves nothing to
+// it.
+func TestO20PlainBehindUnfinished(t *testing.T) {
+	r := newRig(t, wholePolicy(), nvgre.Config{}).claim(map[int]mbuf.Offloads{blue1: virtioCard, uplink: smartCard})
+	u := content{proto: packet.ProtoUDP, payload: 100}.unfinished()
+	plain := between(vmBlue1, vmBlue2, macBlue2, false).frame()
+	for _, burst := range [][]unfinished{{u, u}, {u, {frame: plain}}} {
+		r.ports[blue1].InjectNoted(0, burst[0].frame, burst[0].notes)
+		got := r.from(r.pass(blue1, burst[1]), uplink)
+		for i, asked := range []bool{true, burst[1].notes.Flags != 0} {
+			if (got[i].notes.Flags&mbuf.TxMask != 0) != asked {
+				t.Errorf("frame %d: flags %#x", i, got[i].notes.Flags)
+			}
+		}
+	}
+	r.balance(0)
+}
+
 // Nor is such a packet for a PA in no VLAN, however plain it looks, unless its tag has
 // but a priority.
 func TestW20VLANTakenOutOfNone(t *testing.T) {
