@@ -348,6 +348,8 @@ func TestW20TwoUplinks(t *testing.T) {
 	r.only(r.trip(kernel, ping4), gate)
 	r.only(r.trip(gate, fromFabric()), kernel) // a tunnel packet through the wrong one
 	r.only(r.trip(uplink, fromFabric()), blue1)
+	tunnel6 := tunnel(6001, "2001:db8:2::20", paHere6, between(vmBlue2, vmBlue1, macBlue1, false).frame())
+	r.dropped(r.trip(uplink, tunnel6), uplink, 1, count.OuterOther)
 	r.balance(0)
 }
 

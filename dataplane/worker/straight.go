@@ -119,7 +119,7 @@ func (l *lane) over(ways fib.Ways, hops []fib.Hop, entries []unseen.Ref[fib.Entr
 // straightIn puts packets of a burst from an uplink that are for PAs of one mode on the
 // way to it, as straightOut does.
 func (w *Worker) straightIn(f *fib.FIB, pkts []*mbuf.Mbuf) int {
-	if len(pkts) == 0 || !pkts[0].IsPlain(unfinished|mbuf.RxVLANStripped) {
+	if !pkts[0].IsPlain(unfinished | mbuf.RxVLANStripped) {
 		return 0
 	}
 	var pa whose
