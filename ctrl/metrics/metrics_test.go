@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -42,8 +43,14 @@ func (f *fake) Ports() []Port {
 	}
 	return ports
 }
-func (f *fake) Workers() ([]Worker, float64) { return f.workers, 1.5 }
-func (f *fake) FIB() FIB                     { return FIB{Version: 9, VirtualSubnets: 2, LookupRecords: 4, Neighbors: 1} }
+func (f *fake) Workers() ([]Worker, float64) {
+	workers := slices.Clone(f.workers)
+	for i := range workers {
+		workers[i].Counters = workers[i].Counters.Snapshot()
+	}
+	return workers, 1.5
+}
+func (f *fake) FIB() FIB { return FIB{Version: 9, VirtualSubnets: 2, LookupRecords: 4, Neighbors: 1} }
 func (f *fake) Provider() Provider {
 	return Provider{Addresses: map[string]int{"preferred": 3, "duplicate": 1}, Duplicates: 5, PathMTUs: 7, NoticesTold: 8, NoticesLost: 9}
 }
