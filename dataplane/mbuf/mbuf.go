@@ -63,11 +63,13 @@ const FrontLen = 160
 // each access: what lies behind the end of Data is undefined. It is nil if the
 // buffer ends before. It is valid for as long as Data is.
 func (m *Mbuf) Front() *[FrontLen]byte {
-	if int(m.dataOff)+FrontLen > int(m.bufLen) {
+	if !m.hasFront() {
 		return nil
 	}
-	return (*[FrontLen]byte)(unsafe.Add(m.bufAddr, m.dataOff))
+	return m.Start()
 }
+
+func (m *Mbuf) hasFront() bool { return int(m.dataOff)+FrontLen <= int(m.bufLen) }
 
 // Start is Front for who knows that it is there.
 func (m *Mbuf) Start() *[FrontLen]byte { return (*[FrontLen]byte)(unsafe.Add(m.bufAddr, m.dataOff)) }
@@ -76,9 +78,7 @@ func (m *Mbuf) Start() *[FrontLen]byte { return (*[FrontLen]byte)(unsafe.Add(m.b
 func (m *Mbuf) Size() int { return int(m.dataLen) }
 
 // IsPlain says whether Plain is ok.
-func (m *Mbuf) IsPlain(none uint64) bool {
-	return int(m.dataOff)+FrontLen <= int(m.bufLen) && m.nbSegs == 1 && m.olFlags&none == 0
-}
+func (m *Mbuf) IsPlain(none uint64) bool { return m.hasFront() && m.Whole(none) }
 
 // Len is the packet's length in bytes over all its segments.
 func (m *Mbuf) Len() int { return int(m.pktLen) }
@@ -92,10 +92,10 @@ func (m *Mbuf) Whole(none uint64) bool { return m.nbSegs == 1 && m.olFlags&none 
 // Plain is the Front and the length in bytes of a packet that is in one buffer, with none
 // of the flags. ok is false where it is not so, or Front would be nil.
 func (m *Mbuf) Plain(none uint64) (front *[FrontLen]byte, size uint16, ok bool) {
-	if int(m.dataOff)+FrontLen > int(m.bufLen) || m.nbSegs != 1 || m.olFlags&none != 0 {
+	if !m.IsPlain(none) {
 		return nil, 0, false
 	}
-	return (*[FrontLen]byte)(unsafe.Add(m.bufAddr, m.dataOff)), m.dataLen, true
+	return m.Start(), m.dataLen, true
 }
 
 // Next is the segment behind this one, nil at the end of the packet.
