@@ -578,12 +578,7 @@ func BenchmarkGiveAndTake(b *testing.B) {
 		b.Run(fmt.Sprintf("%d workers", workers), func(b *testing.B) {
 			c := newCrew(b, testPolicy(), workers, 1, worker.SpreadTunnels)
 			frames := fabricFlows(b)
-			l := &loop{pkts: make([]*mbuf.Mbuf, len(frames)), grown: -42}
-			pool := mbuf.NewHeap(len(frames), mbuf.DefaultDataRoom)
-			pool.Alloc(l.pkts)
-			for i, f := range frames {
-				l.pkts[i].SetData(f)
-			}
+			l := &loop{pkts: loaded(frames), grown: -42}
 			for i, w := range c.workers {
 				plug := w.Plug.Load()
 				plug.Ports[uplink], plug.Ports[blue1] = l, l

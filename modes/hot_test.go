@@ -414,14 +414,19 @@ func (p *loop) Tx(_ int, pkts []*mbuf.Mbuf) int {
 	return len(pkts)
 }
 
+// loaded are buffers with frames in them.
+func loaded(frames [][]byte) []*mbuf.Mbuf {
+	pkts := make([]*mbuf.Mbuf, len(frames))
+	mbuf.NewHeap(len(frames), mbuf.DefaultDataRoom).Alloc(pkts)
+	for i, f := range frames {
+		pkts[i].SetData(f)
+	}
+	return pkts
+}
+
 func benchmarkBare(b *testing.B, in, out, grown int, frames [][]byte) {
 	r := newRig(b, testPolicy(), nvgre.Config{})
-	l := &loop{pkts: make([]*mbuf.Mbuf, len(frames)), grown: grown}
-	pool := mbuf.NewHeap(len(frames), mbuf.DefaultDataRoom)
-	pool.Alloc(l.pkts)
-	for i, f := range frames {
-		l.pkts[i].SetData(f)
-	}
+	l := &loop{pkts: loaded(frames), grown: grown}
 	plug := r.w.Plug.Load()
 	plug.Ports[in], plug.Ports[out] = l, l
 	plug.Poll = plug.Poll[in : in+1]

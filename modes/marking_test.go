@@ -36,12 +36,7 @@ func BenchmarkEgressMarking(b *testing.B) {
 	}
 	frames := flows(1024)
 	r := newRig(b, testPolicy(), nvgre.Config{})
-	l := &driver{loop{pkts: make([]*mbuf.Mbuf, len(frames)), grown: 42}}
-	pool := mbuf.NewHeap(len(frames), mbuf.DefaultDataRoom)
-	pool.Alloc(l.pkts)
-	for i, f := range frames {
-		l.pkts[i].SetData(f)
-	}
+	l := &driver{loop{pkts: loaded(frames), grown: 42}}
 	plug := r.w.Plug.Load()
 	plug.Ports[blue1], plug.Ports[uplink] = l, l
 	plug.Poll = plug.Poll[blue1 : blue1+1]

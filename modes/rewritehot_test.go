@@ -43,11 +43,8 @@ func (p *again) Tx(_ int, pkts []*mbuf.Mbuf) int {
 
 func benchmarkRewrite(b *testing.B, in, out int, frames [][]byte) {
 	r := newRig(b, rewritePolicy(1), nvgre.Config{})
-	l := &again{loop: loop{pkts: make([]*mbuf.Mbuf, len(frames))}}
-	pool := mbuf.NewHeap(len(frames), mbuf.DefaultDataRoom)
-	pool.Alloc(l.pkts)
-	for i, f := range frames {
-		l.pkts[i].SetData(f)
+	l := &again{loop: loop{pkts: loaded(frames)}}
+	for _, f := range frames {
 		l.fronts = append(l.fronts, [42]byte(f))
 	}
 	plug := r.w.Plug.Load()
