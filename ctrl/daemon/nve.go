@@ -327,7 +327,7 @@ func (t *tunnel) disbelieve(f *fib.FIB, m *packet.NVEMessage) string {
 		return ""
 	}
 	pa := m.Dst
-	usable := pa.IsValid() && !pa.IsUnspecified() && !pa.IsMulticast() && !pa.IsLoopback() && !pa.Is4In6() && pa != broadcastPA && pa != policy.RouterPA
+	usable := pa.IsValid() && !pa.IsUnspecified() && !pa.IsMulticast() && !pa.IsLoopback() && !pa.Is4In6() && pa != packet.LimitedBroadcast && pa != policy.RouterPA
 	switch own := f.OwnPA(pa); {
 	case !usable || pa == t.src:
 		return "the new PA is none"
@@ -338,8 +338,6 @@ func (t *tunnel) disbelieve(f *fib.FIB, m *packet.NVEMessage) string {
 	}
 	return ""
 }
-
-var broadcastPA = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // behindPort says whether a VM has a port of this host.
 func behindPort(f *fib.FIB, vsid uint32, mac packet.MAC) bool {

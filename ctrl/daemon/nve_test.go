@@ -417,7 +417,7 @@ func TestN10_N11_N12_E11Heard(t *testing.T) {
 		{"of nobody", said(t, elsePA, 6001, redirect(elsePA, newPA), tenant(packet.MAC{2, 8}, "10.1.1.11", "10.1.1.77", 9), 6001), "", false},
 		{"to where it is", said(t, elsePA, 6001, redirect(elsePA, elsePA), about, 6001), "", false},
 		{"to nowhere", said(t, elsePA, 6001, redirect(elsePA, netip.IPv4Unspecified()), about, 6001), "", false},
-		{"to all", said(t, elsePA, 6001, redirect(elsePA, broadcastPA), about, 6001), "", false},
+		{"to all", said(t, elsePA, 6001, redirect(elsePA, packet.LimitedBroadcast), about, 6001), "", false},
 		{"to a group", said(t, elsePA, 6001, redirect(elsePA, netip.MustParseAddr("239.1.1.1")), about, 6001), "", false},
 		{"to the sender itself", said(t, elsePA, 6001, redirect(elsePA, netip.MustParseAddr("127.0.0.1")), about, 6001), "", false},
 		{"to the router records' PA", said(t, elsePA, 6001, redirect(elsePA, policy.RouterPA), about, 6001), "", false},

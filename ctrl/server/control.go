@@ -319,7 +319,7 @@ func machine(field, s string) (netip.Addr, error) {
 	switch {
 	case err != nil:
 		return a, api.Refuse(pacav1.ErrorCode_ERROR_CODE_INVALID, field, "", "%s %q is not an IP address", field, clip(s))
-	case a.IsUnspecified() || a.IsMulticast() || a.Is4In6() || a.Zone() != "" || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+	case a.IsUnspecified() || a.IsMulticast() || a.Is4In6() || a.Zone() != "" || a.IsLoopback() || a == packet.LimitedBroadcast:
 		return a, api.Refuse(pacav1.ErrorCode_ERROR_CODE_INVALID, field, "P13", "%s %q is not the address of another machine on the provider network", field, clip(s))
 	}
 	return a, nil

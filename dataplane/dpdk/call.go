@@ -34,9 +34,9 @@ var slowDrivers = map[string]directions{
 }
 
 // burst asks a queue of a port for something.
-func burst(fn unsafe.Pointer, port PortID, queue int, pkts []*mbuf.Mbuf, slow bool) uint32 {
+func burst(fn unsafe.Pointer, port PortID, queue int, pkts []*mbuf.Mbuf, mayWait bool) uint32 {
 	arg := unsafe.Pointer(&C.struct_shim_burst{pkts: array(pkts), n: C.uint32_t(len(pkts)), port: C.uint16_t(port), queue: C.uint16_t(queue)})
-	if slow {
+	if mayWait {
 		return uint32(callSlow(fn, arg))
 	}
 	return uint32(call(fn, arg))

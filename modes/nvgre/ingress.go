@@ -39,8 +39,9 @@ func (n *NVGRE) Ingress(f *fib.FIB, pkts []*mbuf.Mbuf, arrivals []fib.Arrival, d
 }
 
 const (
-	gre   = packet.EthernetLen + packet.IPv4Len // in a plain packet
-	start = gre + packet.NVGRELen               // of the inner frame there
+	keyed = uint32(packet.GREKey)<<16 | uint32(packet.EtherTypeTEB) // first word of a GRE header (W2)
+	gre   = packet.EthernetLen + packet.IPv4Len                     // in a plain packet
+	start = gre + packet.NVGRELen                                   // of the inner frame there
 )
 
 // straight is ingress for what most packets are: plain IPv4 from the record of one VM to
@@ -90,9 +91,8 @@ type receiver struct {
 // find is the receiver of packets that look like that at their front, if there is one here
 // that they may go to straight (W23-W26, L21).
 func (r *receiver) find(f *fib.FIB, front *[mbuf.FrontLen]byte, pa uint16) bool {
-	const plain = uint32(packet.GREKey)<<16 | uint32(packet.EtherTypeTEB)
 	inner := (*packet.Plain4)(front[start:])
-	if binary.BigEndian.Uint32(front[gre:]) != plain || inner.EtherType() != packet.EtherTypeIPv4 {
+	if binary.BigEndian.Uint32(front[gre:]) != keyed || inner.EtherType() != packet.EtherTypeIPv4 {
 		return false
 	}
 	r.gre, r.mac, r.ca, r.pa = binary.LittleEndian.Uint64(front[gre:])<<8, inner.DstWord(), inner.DstU32(), pa

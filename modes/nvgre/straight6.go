@@ -13,7 +13,6 @@ type domain struct{ vsid, rd uint32 }
 
 // straight6 is straight for what has plain IPv6 in it: outside, inside, or both.
 func straight6(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival, known *domain) bool {
-	const plain = uint32(packet.GREKey)<<16 | uint32(packet.EtherTypeTEB)
 	front := m.Front()
 	if front == nil || !m.Whole(0) || a.Outer.Flags != 0 {
 		return false
@@ -34,7 +33,7 @@ func straight6(f *fib.FIB, m *mbuf.Mbuf, a *fib.Arrival, known *domain) bool {
 	size := int(a.Outer.End) - start
 	inner4, inner6 := (*packet.Plain4)(front[start:]), (*packet.Plain6)(front[start:])
 	key := binary.BigEndian.Uint64(front[gre:])
-	if uint32(key>>32) != plain {
+	if uint32(key>>32) != keyed {
 		return false
 	}
 	vsid := uint32(key) >> 8
